@@ -1,0 +1,25 @@
+"""Every error that a user can cause. The command line prints one as a single line and exits with 2."""
+
+
+class Error(Exception):
+    """Something the user can put right; the message says which file or field, what was expected and what to do."""
+
+
+class DarknetError(Error):
+    """A Darknet `.cfg`, `.weights`, `.names` or tree file that cannot be read as one."""
+
+
+class ModelError(Error):
+    """A model file that is missing, damaged, or not of onelook's format; an engine that cannot run it."""
+
+
+class SourceError(Error):
+    """A picture, folder, video, camera or URL that cannot be read."""
+
+
+class ZooError(Error):
+    """A name the zoo does not know, or a download that failed."""
+
+
+class MissingDependencyError(Error):
+    """A part of onelook that needs an optional package which is not installed."""

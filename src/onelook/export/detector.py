@@ -1,0 +1,152 @@
+"""A detector as one self-contained ONNX file: uint8 pixels in, boxes out."""
+
+import json
+import logging
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import onnx
+import onnx.compose
+import torch
+from torch import Tensor, nn
+
+from onelook.errors import ModelError
+from onelook.export.suppression import suppression
+from onelook.nn.conv import fold_batch_norm
+from onelook.runtime.resize import GREY
+
+OPSET = 20
+FORMAT = "onelook/1"
+
+
+class Detector(Protocol):
+    """What `export_detector` takes: a torch module with a forward and a decode."""
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        """Picture float32 [B, 3, H, W], RGB in 0..1 -> raw maps."""
+
+    def decode(self, raw: list[Tensor], size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        """Raw maps -> boxes [B, N, 4] xyxy in pixels of the input of `size` (height, width), scores [B, N, C]."""
+
+
+class _PixelsToCandidates(nn.Module):
+    """uint8 [B, H, W, 3] -> boxes and scores of all candidates, and the picture's extent [B, 4] within the input.
+
+    Darknet measures the distances of DIoU suppression relative to the picture, not in pixels. How wide and high the
+    picture is shows in the letterbox's bars, which are read off the middle row and column.
+    """
+
+    def __init__(self, detector: nn.Module):
+        super().__init__()
+        self.detector = detector
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        x = image.permute(0, 3, 1, 2).float() / 255
+        boxes, scores = self.detector.decode(self.detector(x), image.shape[1:3])  # type: ignore[operator]
+        row, column = image[:, image.shape[1] // 2], image[:, :, image.shape[2] // 2]
+        width, height = ((line != GREY).any(-1).sum(-1).clamp(min=1) for line in (row, column))
+        return boxes, scores, torch.stack((width, height, width, height), dim=-1).float()
+
+
+def export_detector(
+    detector: nn.Module,
+    path: str | Path,
+    names: Sequence[str],
+    size: tuple[int, int],
+    dynamic_size: bool = False,
+    batch: int | None = None,
+    resize: str = "letterbox",
+    sampling: str = "linear",
+    score_threshold: float = 0.25,
+    iou_threshold: float = 0.45,
+    diou_beta: float | None = None,
+    parameters: int = 0,
+    multiply_adds: int = 0,
+    origin: dict[str, Any] | None = None,
+) -> Path:
+    """Write a detector as a model file.
+
+    Args:
+        detector: a module with the methods of `Detector`; it is left as it is.
+        path: of the file, written beside and renamed.
+        names: of the classes.
+        size: height and width of the input, pixels; with `dynamic_size` the one that users get unless they ask.
+        dynamic_size: let the file take every multiple of 32.
+        batch: pictures a run; None lets the file take any number.
+        resize: how a picture is brought to the input's size: "letterbox" (grey bars) or "stretch".
+        sampling: "linear" or "darknet"; see `onelook.runtime.resize.place`.
+        score_threshold, iou_threshold: the defaults, 0..1.
+        diou_beta: suppress by DIoU with this power of the penalty instead of by IoU; see `onelook.nms`.
+        parameters, multiply_adds: of the network, for `onelook info`.
+        origin: where the network comes from; JSON.
+
+    Raises:
+        ModelError: the file cannot be written.
+    """
+    metadata = {
+        "format": FORMAT,
+        "task": "detect",
+        "names": json.dumps(list(names), ensure_ascii=False),
+        "size": json.dumps(size),
+        "resize": resize,
+        "sampling": sampling,
+        "score_threshold": str(score_threshold),
+        "iou_threshold": str(iou_threshold),
+        "parameters": str(parameters),
+        "multiply_adds": str(multiply_adds),
+        "origin": json.dumps(origin or {}, ensure_ascii=False),
+    }
+    model = _join(_candidates(detector, size, dynamic_size, batch), suppression(diou_beta))
+    onnx.helper.set_model_props(model, metadata)
+    onnx.checker.check_model(model, full_check=True)
+    return _write(model, Path(path))
+
+
+def _candidates(detector: nn.Module, size: tuple[int, int], dynamic_size: bool, batch: int | None) -> onnx.ModelProto:
+    """The torch part of the graph: image -> all_boxes, all_scores, extent."""
+    whole = _PixelsToCandidates(fold_batch_norm(detector)).eval()
+    dynamic: dict[int, Any] = {}
+    if batch is None:
+        dynamic[0] = torch.export.Dim("batch")
+    if dynamic_size:
+        dynamic |= {1: 32 * torch.export.Dim("rows", min=1), 2: 32 * torch.export.Dim("columns", min=1)}
+        size = (192, 256)  # of the example: two different sides, so that nothing takes them for one
+    example = torch.zeros(batch or 2, *size, 3, dtype=torch.uint8)
+    for logger in ("torch.onnx", "onnxscript", "onnx_ir"):  # what they miss is of no concern to the user
+        logging.getLogger(logger).setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(
+            whole,
+            (example,),
+            dynamo=True,
+            dynamic_shapes=(dynamic,),
+            input_names=["image"],
+            output_names=["all_boxes", "all_scores", "extent"],
+            opset_version=OPSET,
+            verbose=False,
+        )
+    assert program is not None
+    return program.model_proto
+
+
+def _join(candidates: onnx.ModelProto, end: onnx.ModelProto) -> onnx.ModelProto:
+    end.ir_version = candidates.ir_version
+    network = onnx.compose.add_prefix(candidates, "network/", rename_inputs=False, rename_outputs=False)
+    ties = [(name, name) for name in ("all_boxes", "all_scores", "extent")]
+    return onnx.compose.merge_models(network, end, io_map=ties, name="detector", producer_name="onelook")
+
+
+def _write(model: onnx.ModelProto, path: Path) -> Path:
+    part = path.with_name(path.name + ".part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_bytes(model.SerializeToString())
+        part.replace(path)
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be written: {error.strerror}") from None
+    finally:
+        part.unlink(missing_ok=True)
+    return path

@@ -1,0 +1,37 @@
+"""Files that are there whole or not at all: written beside their place under a hidden name, then renamed."""
+
+import itertools
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from onelook.errors import Error
+
+_number = itertools.count()
+
+
+def beside(path: Path) -> Path:
+    """A hidden name in the folder of `path` that no other file, thread or process uses; with the suffix of `path`."""
+    return path.with_name(f".onelook-{os.getpid()}-{next(_number)}{path.suffix}")
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turns a failure to write `path` (disk full, no permission, no such folder) into an `Error` of one line."""
+    try:
+        yield
+    except OSError as error:
+        raise Error(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def write(path: Path, data: bytes) -> None:
+    """Writes a whole file, replacing what is there. Raises Error where that fails; no part of the file stays then."""
+    temporary = beside(path)
+    with writing(path):
+        try:
+            temporary.write_bytes(data)
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise

@@ -1,0 +1,277 @@
+"""What a detector found in one picture."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onelook.errors import Error
+
+JPEG_QUALITY = 90
+
+
+class Detection(NamedTuple):
+    """One object found in a picture."""
+
+    box: NDArray[np.float32]
+    """[4] x1, y1, x2, y2 in pixels of the picture."""
+    score: float
+    """Confidence, 0..1."""
+    class_id: int
+    """Index into the model's classes."""
+    name: str
+    """Name of that class."""
+
+
+Index = slice | Sequence[int] | Sequence[bool] | NDArray[np.integer[Any]] | NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Detections:
+    """What a detector found in one picture, highest score first.
+
+    It has a length, goes through its detections one by one (`Detection`), and is indexed like an array: a number gives
+    a `Detection`; a slice, a list of numbers or a mask (`detections[detections.scores > 0.8]`) gives `Detections`.
+
+    Raises ValueError where the lengths disagree or a class has no name, and Error where a model gave boxes or scores
+    that are no numbers.
+    """
+
+    boxes: NDArray[np.float32]
+    """[N, 4] x1, y1, x2, y2 in pixels of the picture."""
+    scores: NDArray[np.float32]
+    """[N] confidence, 0..1."""
+    classes: NDArray[np.int64]
+    """[N] indices into `class_names`."""
+    class_names: tuple[str, ...]
+    """Of all the classes of the model."""
+    width: int
+    """Of the picture, in pixels."""
+    height: int
+    """Of the picture, in pixels."""
+    source: str = "array"
+    """Where the picture came from: a path, a URL, "camera 0", "array"."""
+    image: NDArray[np.uint8] | None = None
+    """The picture itself where it was kept: RGB [H, W, 3]."""
+    frame: int | None = None
+    """Its number in its video or camera stream, from 0."""
+    time: float | None = None
+    """Seconds since the start of the video."""
+    fps: float | None = None
+    """Frames a second of that video."""
+
+    def __post_init__(self) -> None:
+        boxes = np.asarray(self.boxes, np.float32).reshape(-1, 4)
+        scores = np.asarray(self.scores, np.float32)
+        classes = np.asarray(self.classes, np.int64)
+        if not len(boxes) == len(scores) == len(classes):
+            raise ValueError(
+                f"{len(boxes)} boxes, {len(scores)} scores and {len(classes)} classes: need as many of each"
+            )
+        if len(classes) and not 0 <= classes.min() <= classes.max() < len(self.class_names):
+            raise ValueError(f"classes must be from 0 to {len(self.class_names) - 1}, as many as there are names")
+        if not (np.isfinite(boxes).all() and np.isfinite(scores).all()):
+            raise Error(
+                f"{self.source}: the model gave boxes or scores that are not numbers; its weights may be damaged"
+            )
+        for name, value in (("boxes", boxes), ("scores", scores), ("classes", classes)):
+            object.__setattr__(self, name, value)
+        object.__setattr__(self, "class_names", tuple(self.class_names))
+
+    def __repr__(self) -> str:
+        found = ", ".join(f"{count} {name}" for name, count in Counter(self.names).most_common()) or "nothing"
+        frame = "" if self.frame is None else f", frame {self.frame}"
+        return f"Detections({found} in {self.source}{frame}, {self.width} × {self.height})"
+
+    @property
+    def names(self) -> list[str]:
+        """N names of classes, one a detection."""
+        return [self.class_names[i] for i in self.classes.tolist()]
+
+    @property
+    def image_id(self) -> int | str:
+        """The picture's id in COCO files: the name of the file without its suffix, with the frame's number in a video.
+
+        It is a number where the name is one, as those of COCO's own pictures: 139 for 000000000139.jpg.
+        """
+        stem = Path(self.source).stem
+        if self.frame is not None:
+            return f"{stem}_{self.frame:06d}"
+        return int(stem) if stem.isascii() and stem.isdecimal() else stem
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+    def __iter__(self) -> Iterator[Detection]:
+        for i in range(len(self)):
+            yield self[i]
+
+    @overload
+    def __getitem__(self, index: int) -> Detection: ...
+    @overload
+    def __getitem__(self, index: Index) -> Detections: ...
+    def __getitem__(self, index: int | Index) -> Detection | Detections:
+        if isinstance(index, int | np.integer):
+            class_id = int(self.classes[index])
+            return Detection(self.boxes[index], float(self.scores[index]), class_id, self.class_names[class_id])
+        if not isinstance(index, slice):
+            index = np.asarray(index, None if len(index) else np.intp)
+        return dataclasses.replace(
+            self, boxes=self.boxes[index], scores=self.scores[index], classes=self.classes[index]
+        )
+
+    def filter(self, score: float | None = None, names: Iterable[str] | None = None) -> Detections:
+        """The detections of at least that score and of one of those classes.
+
+        Args:
+            score: the lowest to keep, 0..1.
+            names: of classes to keep; one name may be given as it is.
+
+        Raises:
+            Error: a name that is not among the model's classes.
+        """
+        keep = np.ones(len(self), bool)
+        if score is not None:
+            keep &= self.scores >= np.float32(score)
+        if names is not None:
+            names = {names} if isinstance(names, str) else set(names)
+            for name in sorted(names.difference(self.class_names)):
+                close = difflib.get_close_matches(name, self.class_names, n=1)
+                hint = f"did you mean {close[0]!r}?" if close else f"it has {', '.join(self.class_names[:5])}, ..."
+                raise Error(f"the model has no class {name!r}; {hint}")
+            keep &= np.isin(self.classes, [i for i, name in enumerate(self.class_names) if name in names])
+        return self[keep]
+
+    def draw(self, image: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
+        """The picture with a box and a label ("dog 0.92") for each detection: a copy, RGB uint8 [H, W, 3].
+
+        Args:
+            image: the picture that the boxes belong to; by default the one that was kept, or else it is read again from
+                `source`.
+
+        Raises:
+            Error: there is no picture to draw on, or it is of another size than the one that was looked at.
+        """
+        from onelook.runtime import draw, picture
+
+        if image is not None:
+            image = picture.to_rgb(image)
+        elif self.image is not None:
+            image = self.image
+        elif self.frame is None and self.source != "array":
+            image = picture.read(self.source)
+        else:
+            what = self.source if self.frame is None else f"frame {self.frame} of {self.source}"
+            raise Error(f"{picture.shown(what)}: the picture was not kept; give it: detections.draw(image)")
+        if image.shape[:2] != (self.height, self.width):
+            size = f"{image.shape[1]} × {image.shape[0]}"
+            raise Error(
+                f"{self.source}: cannot draw on a picture of {size}; the boxes are of {self.width} × {self.height}"
+            )
+        labels = [f"{name} {score:.2f}" for name, score in zip(self.names, self.scores.tolist(), strict=True)]
+        return draw.draw(image, self.boxes, self.classes, labels)
+
+    def save(self, path: str | Path) -> Path:
+        """Draws the picture into a file, in the format of its suffix (.jpg, .png, .webp, ...), and gives its path.
+
+        The file appears whole or not at all; one that is there is replaced. Raises Error as `draw` does, for an unknown
+        format, and where the file cannot be written.
+        """
+        from onelook.runtime import atomic
+
+        path = Path(path)
+        atomic.write(path, encode(self.draw(), path))
+        return path
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything but the pixels, ready for JSON.
+
+        {"source", "width", "height", "detections": [{"name", "class", "score", "box": [x1, y1, x2, y2]}, ...]}, with
+        "frame" and "time" (seconds) for a picture of a video. Pixels to two decimals, scores to five.
+        """
+        moment = {"frame": self.frame, "time": None if self.time is None else round(self.time, 3)}
+        return {
+            "source": self.source,
+            **{key: value for key, value in moment.items() if value is not None},
+            "width": self.width,
+            "height": self.height,
+            "detections": [
+                {"name": name, "class": class_id, "score": score, "box": box}
+                for name, class_id, score, box in zip(
+                    self.names, self.classes.tolist(), _rounded(self.scores, 5), _rounded(self.boxes, 2), strict=True
+                )
+            ],
+        }
+
+    def to_coco(self, image_id: int | str | None = None) -> list[dict[str, Any]]:
+        """Rows of a COCO results file (https://cocodataset.org/#format-results), one a detection.
+
+        {"image_id", "category_id", "bbox": [x, y, width, height], "score"}; pixels to two decimals, scores to five.
+
+        Args:
+            image_id: by default the property of that name.
+        """
+        from onelook.names import category_ids
+
+        image_id = self.image_id if image_id is None else image_id
+        ids = category_ids(self.class_names)
+        corners = self.boxes.astype(np.float64)
+        bboxes = np.concatenate([corners[:, :2], corners[:, 2:] - corners[:, :2]], 1)
+        return [
+            {"image_id": image_id, "category_id": ids[class_id], "bbox": bbox, "score": score}
+            for class_id, bbox, score in zip(
+                self.classes.tolist(), _rounded(bboxes, 2), _rounded(self.scores, 5), strict=True
+            )
+        ]
+
+    def to_yolo(self) -> str:
+        """YOLO text, a line for each detection: class, centre x, centre y, width, height, score.
+
+        Centre and size are relative to the picture's, 0..1; all to six decimals.
+        """
+        size = np.array([self.width, self.height], np.float64)
+        low, high = self.boxes[:, :2] / size, self.boxes[:, 2:] / size
+        rows = np.concatenate([(low + high) / 2, high - low, self.scores[:, None]], 1)
+        return "".join(
+            f"{class_id} {x:.6f} {y:.6f} {w:.6f} {h:.6f} {score:.6f}\n"
+            for class_id, (x, y, w, h, score) in zip(self.classes.tolist(), rows.tolist(), strict=True)
+        )
+
+
+def _rounded(values: NDArray[Any], decimals: int) -> list[Any]:
+    """The numbers as Python's, in float64: float32 0.9 would print as 0.8999999761581421."""
+    rounded: list[Any] = values.astype(np.float64).round(decimals).tolist()
+    return rounded
+
+
+def encode(image: NDArray[np.uint8], path: Path) -> bytes:
+    """The bytes of a picture file; the suffix of `path` names the format, JPEG is of quality 90.
+
+    Args:
+        image: RGB uint8 [H, W, 3].
+
+    Raises:
+        Error: a format that is unknown, or cannot hold a picture of that size (JPEG: 65,500 pixels a side).
+    """
+    import cv2
+
+    if not cv2.haveImageWriter(path.name):
+        raise Error(
+            f"cannot write {path}: {path.suffix or 'no suffix'!r} is no picture format known here; try .jpg or .png"
+        )
+    quality = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY] if path.suffix.lower() in {".jpg", ".jpeg"} else []
+    try:
+        done, data = cv2.imencode(path.suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR), quality)
+    except cv2.error:
+        done = False
+    if not done:
+        raise Error(f"cannot write {path}: the format cannot hold {image.shape[1]} × {image.shape[0]} pixels; try .png")
+    return data.tobytes()

@@ -1,0 +1,223 @@
+"""Engines that run a model file. Both take and give the same arrays; `open_session` picks one."""
+
+import importlib.util
+import json
+import os
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onelook.errors import MissingDependencyError, ModelError
+
+ENGINES = ("auto", "onnxruntime", "openvino")
+FORMAT = "onelook/1"
+TASKS = ("detect",)
+METADATA = (
+    "format", "task", "names", "size", "resize", "sampling", "score_threshold", "iou_threshold", "parameters",
+    "multiply_adds", "origin",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """What a model file says of itself.
+
+    Attributes:
+        path: the file.
+        task: "detect".
+        names: of the classes.
+        size: height and width of the input, pixels; those to take where `dynamic_size`.
+        dynamic_size: other sizes, multiples of 32, are taken too.
+        batch: pictures a run; None where any number is taken.
+        resize, sampling: how a picture becomes the input; see `onelook.runtime.resize`.
+        score_threshold, iou_threshold: the defaults.
+        parameters, multiply_adds: of the network, at `size`.
+        origin: where it comes from.
+    """
+
+    path: Path
+    task: str
+    names: tuple[str, ...]
+    size: tuple[int, int]
+    dynamic_size: bool
+    batch: int | None
+    resize: str
+    sampling: str
+    score_threshold: float
+    iou_threshold: float
+    parameters: int
+    multiply_adds: int
+    origin: dict[str, Any]
+
+
+class Session(Protocol):
+    """A model file, loaded. `run` may be called from as many threads at once as `streams` said."""
+
+    info: ModelInfo
+    engine: str
+
+    def run(
+        self, images: NDArray[np.uint8], score_threshold: float, iou_threshold: float
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]:
+        """uint8 RGB [B, H, W, 3] -> boxes [N, 4], scores [N], classes [N], batch_index [N]."""
+
+
+class OnnxRuntimeSession:
+    """ONNX Runtime, on the GPU where its CUDA build finds one."""
+
+    def __init__(self, path: Path, threads: int, streams: int):
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        options.intra_op_num_threads = max(1, threads // streams)
+        providers = [p for p in ("CUDAExecutionProvider", "CPUExecutionProvider") if p in _providers()]
+        try:
+            self._session = onnxruntime.InferenceSession(path, options, providers=providers)
+        except Exception as error:  # onnxruntime has no common base class for its errors
+            raise ModelError(f"{path}: is not a model that ONNX Runtime can run: {_line(error)}") from None
+        image = self._session.get_inputs()[0]
+        self.info = _info(path, self._session.get_modelmeta().custom_metadata_map, image.shape)
+        self.engine = f"onnxruntime ({self._session.get_providers()[0].removesuffix('ExecutionProvider')})"
+
+    def run(
+        self, images: NDArray[np.uint8], score_threshold: float, iou_threshold: float
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]:
+        """See `Session`."""
+        boxes, scores, classes, batch_index = self._session.run(
+            ("boxes", "scores", "classes", "batch_index"),
+            {
+                "image": images,
+                "score_threshold": np.asarray(score_threshold, np.float32),
+                "iou_threshold": np.asarray(iou_threshold, np.float32),
+            },
+        )
+        return boxes, scores, classes, batch_index
+
+
+class OpenVinoSession:
+    """OpenVINO, in float32 also on processors where it would choose bfloat16 by itself."""
+
+    engine = "openvino"
+
+    def __init__(self, path: Path, threads: int, streams: int):
+        import openvino
+
+        settings = {
+            "INFERENCE_PRECISION_HINT": "f32",
+            "INFERENCE_NUM_THREADS": threads,
+            "NUM_STREAMS": streams,
+        }
+        try:
+            model = openvino.Core().read_model(path)
+            self._compiled = openvino.compile_model(model, "CPU", settings)
+        except Exception as error:  # a RuntimeError of many lines
+            raise ModelError(f"{path}: is not a model that OpenVINO can run: {_line(error)}") from None
+        metadata = {
+            key: model.get_rt_info(["framework", key]).astype(str)
+            for key in METADATA
+            if model.has_rt_info(["framework", key])
+        }
+        shape = [side.get_length() if side.is_static else None for side in model.input("image").partial_shape]
+        self.info = _info(path, metadata, shape)
+        self._requests = threading.local()
+
+    def run(
+        self, images: NDArray[np.uint8], score_threshold: float, iou_threshold: float
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]:
+        """See `Session`."""
+        if not hasattr(self._requests, "request"):
+            self._requests.request = self._compiled.create_infer_request()
+        request = self._requests.request
+        request.infer(
+            {
+                "image": images,
+                "score_threshold": np.asarray(score_threshold, np.float32),
+                "iou_threshold": np.asarray(iou_threshold, np.float32),
+            }
+        )
+        boxes, scores, classes, batch_index = (
+            request.get_tensor(name).data.copy() for name in ("boxes", "scores", "classes", "batch_index")
+        )
+        return boxes, scores, classes, batch_index
+
+
+def open_session(path: str | Path, engine: str = "auto", threads: int | None = None, streams: int = 1) -> Session:
+    """Load a model file.
+
+    Args:
+        path: of the file.
+        engine: "onnxruntime", "openvino", or "auto": CUDA where ONNX Runtime has it, else OpenVINO where it is
+            installed, else ONNX Runtime.
+        threads: of the processor to use in all; all of them by default.
+        streams: threads that will call `run` at once; they share `threads`.
+
+    Raises:
+        ModelError: no such file, or not a model file of onelook's.
+        MissingDependencyError: the engine is not installed.
+    """
+    path = Path(path)
+    if engine not in ENGINES:
+        raise ModelError(f"engine {engine!r} is unknown; choose one of {', '.join(ENGINES)}")
+    if not path.is_file():
+        raise ModelError(f"{path}: there is no such model file")
+    has_openvino = importlib.util.find_spec("openvino") is not None
+    if engine == "openvino" and not has_openvino:
+        raise MissingDependencyError('the engine openvino is not installed; pip install "onelook[openvino]"')
+    if engine == "auto":
+        engine = "openvino" if has_openvino and "CUDAExecutionProvider" not in _providers() else "onnxruntime"
+    threads = threads or processors()
+    kind: type[OpenVinoSession] | type[OnnxRuntimeSession]
+    kind = OpenVinoSession if engine == "openvino" else OnnxRuntimeSession
+    return kind(path, threads, streams)
+
+
+def processors() -> int:
+    """How many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _providers() -> list[str]:
+    import onnxruntime
+
+    return list(onnxruntime.get_available_providers())
+
+
+def _line(error: Exception) -> str:
+    """The last line of an engine's message, which says what is wrong."""
+    lines = str(error).strip().splitlines()
+    return lines[-1].strip()[:200] if lines else type(error).__name__
+
+
+def _info(path: Path, metadata: dict[str, str], image: list[Any]) -> ModelInfo:
+    """Metadata and the shape of the input [B, H, W, 3], where other than an int means any."""
+    found = metadata.get("format")
+    if found != FORMAT:
+        raise ModelError(
+            f"{path}: is not a model file of onelook's format {FORMAT!r}, it has {found!r}; make one with 'onelook convert'"
+        )
+    if metadata.get("task") not in TASKS:
+        raise ModelError(f"{path}: is for the task {metadata.get('task')!r}; this version knows {', '.join(TASKS)}")
+    try:
+        height, width = json.loads(metadata["size"])
+        return ModelInfo(
+            path=path,
+            task=metadata["task"],
+            names=tuple(str(name) for name in json.loads(metadata["names"])),
+            size=(int(height), int(width)),
+            dynamic_size=not isinstance(image[1], int),
+            batch=image[0] if isinstance(image[0], int) else None,
+            resize=metadata["resize"],
+            sampling=metadata["sampling"],
+            score_threshold=float(metadata["score_threshold"]),
+            iou_threshold=float(metadata["iou_threshold"]),
+            parameters=int(metadata["parameters"]),
+            multiply_adds=int(metadata["multiply_adds"]),
+            origin=json.loads(metadata["origin"]),
+        )
+    except (KeyError, ValueError, TypeError, IndexError) as error:
+        raise ModelError(f"{path}: its metadata is damaged: {type(error).__name__} {error}") from None

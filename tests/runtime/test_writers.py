@@ -1,0 +1,516 @@
+import csv
+import io
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from pycocotools import coco
+
+from onelook.errors import Error
+from onelook.runtime.detections import Detections
+from onelook.runtime.writers import open_writer, run_folder
+
+ALL = ("json", "coco", "csv", "yolo", "jpg")
+
+
+def found(source: str = "street.jpg", count: int = 2, size: tuple[int, int] = (64, 48), **changes: Any) -> Detections:
+    width, height = size
+    return Detections(
+        boxes=np.array([[1, 2, 30, 40], [5, 5, 9.5, 9]], np.float32)[:count],
+        scores=np.array([0.9, 0.5], np.float32)[:count],
+        classes=np.array([1, 0])[:count],
+        class_names=changes.pop("class_names", ("person", "dog")),
+        width=width,
+        height=height,
+        source=source,
+        image=np.full((height, width, 3), (40, 90, 160), np.uint8),
+        **changes,
+    )
+
+
+def tree(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+# The files of each format.
+
+
+def test_every_format_at_once_gives_exactly_its_files(tmp_path: Path) -> None:
+    with open_writer(ALL, tmp_path / "out") as writer:
+        writer.write(found("street.jpg"))
+    expected = ["coco.json", "labels/street.txt", "results.csv", "results.json", "street.jpg"]
+    assert tree(tmp_path / "out") == expected
+    assert sorted(str(path.relative_to(tmp_path / "out")) for path in writer.files) == expected
+
+
+def test_only_the_formats_asked_for_are_written(tmp_path: Path) -> None:
+    with open_writer({"yolo"}, tmp_path) as writer:
+        writer.write(found())
+    assert tree(tmp_path) == ["labels/street.txt"]
+
+
+def test_an_unknown_format_is_refused_with_the_ones_there_are(tmp_path: Path) -> None:
+    with pytest.raises(Error, match="cannot save as 'jpeg'; the formats are json, coco, csv, yolo, jpg"):
+        open_writer({"jpeg", "json"}, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_json_file_holds_each_picture_on_a_line(tmp_path: Path) -> None:
+    pictures = [found("a.jpg"), found("пёс.jpg", count=0), found("clip.mp4", frame=3, time=0.12)]
+    with open_writer({"json"}, tmp_path) as writer:
+        for picture in pictures:
+            writer.write(picture)
+    text = (tmp_path / "results.json").read_text("utf-8")
+    assert "пёс.jpg" in text  # not "\\u043f\\u0451\\u0441"
+    assert json.loads(text) == {"images": [picture.to_dict() for picture in pictures]}
+    assert [json.loads(line.rstrip(",")) for line in text.splitlines()[1:-1]] == json.loads(text)["images"]
+
+
+def test_the_coco_file_is_what_pycocotools_loads_as_results(tmp_path: Path) -> None:
+    with open_writer({"coco"}, tmp_path) as writer:
+        writer.write(found("val/000000000139.jpg"))
+        writer.write(found("val/000000000285.jpg", count=0))
+        writer.write(found("val/000000000632.jpg", count=1))
+    truth = coco.COCO()
+    truth.dataset = {
+        "images": [{"id": i, "width": 64, "height": 48} for i in (139, 285, 632)],
+        "categories": [{"id": 1, "name": "person"}, {"id": 2, "name": "dog"}],
+        "annotations": [],
+    }
+    truth.createIndex()
+    loaded = truth.loadRes(str(tmp_path / "coco.json"))
+    annotations = loaded.loadAnns(loaded.getAnnIds(imgIds=[139]))
+    assert [(a["bbox"], a["category_id"], a["score"]) for a in annotations] == [
+        ([1, 2, 29, 38], 2, 0.9),
+        ([5, 5, 4.5, 4], 1, 0.5),
+    ]
+    assert len(loaded.getAnnIds()) == 3
+
+
+def test_two_pictures_of_one_name_have_two_ids_in_the_coco_file(tmp_path: Path) -> None:
+    with open_writer({"coco"}, tmp_path) as writer:
+        for source in ("a/1.jpg", "b/1.jpg"):
+            writer.write(found(source))
+        for source in ("a/clip.mp4", "b/clip.mp4"):
+            for frame in range(2):
+                writer.write(found(source, frame=frame))
+    ids = [row["image_id"] for row in json.loads((tmp_path / "coco.json").read_text())]
+    assert len(set(ids)) == 6
+
+
+def test_the_csv_file_has_a_header_and_a_row_for_each_detection(tmp_path: Path) -> None:
+    with open_writer({"csv"}, tmp_path) as writer:
+        writer.write(found('a "b", c.jpg', class_names=("line\nbreak", "semi;colon")))
+        writer.write(found("empty.jpg", count=0))
+        writer.write(found("clip.mp4", count=1, frame=3, time=0.12))
+    with (tmp_path / "results.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["source"], row["name"]) for row in rows] == [
+        ('a "b", c.jpg', "semi;colon"),
+        ('a "b", c.jpg', "line\nbreak"),
+        ("clip.mp4", "dog"),
+    ]
+    assert [float(rows[0][key]) for key in ("x1", "y1", "x2", "y2", "score")] == [1, 2, 30, 40, 0.9]
+    assert [rows[2][key] for key in ("frame", "time", "width", "height", "class")] == ["3", "0.12", "64", "48", "1"]
+    assert (rows[0]["frame"], rows[0]["time"]) == ("", "")
+
+
+def test_a_spreadsheet_sees_no_formula_in_the_csv_file(tmp_path: Path) -> None:
+    with open_writer({"csv"}, tmp_path) as writer:
+        writer.write(found("=1+1.jpg", class_names=("@SUM(A1)", "-dog")))
+        writer.write(found("-x.jpg", class_names=("+1", "\tdog")))
+    with (tmp_path / "results.csv").open(newline="", encoding="utf-8") as file:
+        cells = [cell for row in list(csv.reader(file))[1:] for cell in (row[0], row[5])]
+    assert len(cells) == 8
+    assert all(cell.startswith("'") for cell in cells)
+
+
+@given(st.lists(st.tuples(st.text(), st.text(min_size=1), st.text(min_size=1)), max_size=4))
+def test_any_names_come_back_from_json_and_csv(names: list[tuple[str, str, str]]) -> None:
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        with open_writer({"json", "csv"}, folder) as writer:
+            for source, person, dog in names:
+                writer.write(found(source, class_names=(person, dog)))
+        images = json.loads((Path(folder) / "results.json").read_text("utf-8"))["images"]
+        rows = list(csv.DictReader(io.StringIO((Path(folder) / "results.csv").read_bytes().decode())))
+    assert [(i["source"], i["detections"][0]["name"], i["detections"][1]["name"]) for i in images] == [
+        (source, dog, person) for source, person, dog in names
+    ]
+    expected = [(source, name) for source, person, dog in names for name in (dog, person)]
+    assert [(row["source"], row["name"]) for row in rows] == [
+        tuple(f"'{cell}" if cell[:1] in tuple("=+-@\t\r\n＝＋－＠") else cell for cell in pair) for pair in expected
+    ]
+
+
+def test_a_file_name_that_is_not_utf8_does_no_harm(tmp_path: Path) -> None:
+    with open_writer(ALL, tmp_path) as writer:
+        writer.write(found("caf\udce9.jpg"))
+    (image,) = json.loads((tmp_path / "results.json").read_text("utf-8"))["images"]
+    assert image["source"] == "caf\udce9.jpg"
+    assert "caf\\udce9.jpg" in (tmp_path / "results.csv").read_text("utf-8")
+    assert len(tree(tmp_path)) == 5
+
+
+def test_yolo_labels_are_one_file_a_picture_or_frame_and_empty_for_nothing(tmp_path: Path) -> None:
+    with open_writer({"yolo"}, tmp_path) as writer:
+        writer.write(found("a.jpg", count=0))
+        for frame in (0, 123):
+            writer.write(found("clip.mp4", frame=frame))
+    assert tree(tmp_path) == ["labels/a.txt", "labels/clip_000000.txt", "labels/clip_000123.txt"]
+    assert (tmp_path / "labels/a.txt").read_text() == ""
+    class_id, *box = (tmp_path / "labels/clip_000123.txt").read_text().splitlines()[0].split()
+    assert class_id == "1"
+    np.testing.assert_allclose(np.array(box, float), [15.5 / 64, 21 / 48, 29 / 64, 38 / 48, 0.9], atol=1e-6)
+
+
+def test_a_drawn_jpeg_is_read_by_pillow_in_the_right_colours_and_quality(tmp_path: Path) -> None:
+    picture = found(size=(640, 480))
+    with open_writer({"jpg"}, tmp_path) as writer:
+        writer.write(picture)
+    with Image.open(tmp_path / "street.jpg") as image:
+        assert np.abs(np.asarray(image, float) - picture.draw()).mean() < 2
+        reference = io.BytesIO()
+        Image.fromarray(picture.draw()).save(reference, "JPEG", quality=90)
+        with Image.open(reference) as same_quality:
+            assert image.quantization == same_quality.quantization  # type: ignore[attr-defined]
+
+
+# Videos.
+
+
+def video_of(path: Path) -> tuple[float, list[Any]]:
+    reader = cv2.VideoCapture(str(path))
+    frames = []
+    while (read := reader.read())[0]:
+        frames.append(cv2.cvtColor(read[1], cv2.COLOR_BGR2RGB))
+    return reader.get(cv2.CAP_PROP_FPS), frames
+
+
+def test_the_frames_of_a_video_become_one_video_with_its_rate_and_colours(tmp_path: Path) -> None:
+    shots = [found("clip.mp4", size=(320, 240), frame=i, fps=12.5) for i in range(7)]
+    with open_writer({"jpg"}, tmp_path) as writer:
+        for shot in shots:
+            writer.write(shot)
+    assert tree(tmp_path) == ["clip.mp4"]
+    fps, frames = video_of(tmp_path / "clip.mp4")
+    assert fps == 12.5
+    assert len(frames) == 7
+    assert np.abs(frames[6].astype(float) - shots[6].draw()).mean() < 6
+
+
+@pytest.mark.parametrize("fps", [None, 0.0, float("nan"), 90000.0])
+def test_a_camera_that_does_not_know_its_rate_gives_a_video_of_25_frames_a_second(
+    fps: float | None, tmp_path: Path
+) -> None:
+    with open_writer({"jpg"}, tmp_path) as writer:
+        for frame in range(3):
+            writer.write(found("camera 0", frame=frame, fps=fps))
+    assert video_of(tmp_path / "camera 0.mp4")[0] == 25
+
+
+def test_videos_and_pictures_that_follow_each_other_are_kept_apart(tmp_path: Path) -> None:
+    with open_writer({"jpg", "yolo"}, tmp_path) as writer:
+        for source in ("a/clip.mp4", "b/clip.mp4", "b/clip.mp4"):  # the last one twice
+            for frame in range(2):
+                writer.write(found(source, frame=frame))
+        writer.write(found("clip.jpg"))
+        writer.write(found("clip.mp4", frame=0))
+    names = ["clip", "clip-2", "clip-3", "clip-5"]
+    labels = [f"labels/{name}_00000{i}.txt" for name in names for i in range(1 if name == "clip-5" else 2)]
+    videos = [f"{name}.mp4" for name in names]
+    assert tree(tmp_path) == sorted([*labels, "labels/clip-4.txt", "clip-4.jpg", *videos])
+    assert [len(video_of(tmp_path / video)[1]) for video in videos] == [2, 2, 2, 1]
+
+
+def test_a_stream_that_changes_its_size_stays_one_video(tmp_path: Path) -> None:
+    with open_writer({"jpg"}, tmp_path) as writer:
+        writer.write(found("camera 0", frame=0))
+        writer.write(found("camera 0", frame=1, size=(128, 96)))
+    frames = video_of(tmp_path / "camera 0.mp4")[1]
+    assert [frame.shape for frame in frames] == [(48, 64, 3)] * 2
+
+
+def test_a_video_that_cannot_be_written_is_an_error_and_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(Error, match="1 × 1 pixels") as error, open_writer({"jpg", "json"}, tmp_path) as writer:
+        writer.write(found("camera 0", frame=0, size=(1, 1)))
+    assert "\n" not in str(error.value)
+    assert tree(tmp_path) == ["results.json"]
+
+
+# Names.
+
+
+def names(sources: list[str], tmp_path: Path, roots: tuple[str, ...] = ()) -> list[str]:
+    with open_writer({"jpg"}, tmp_path / "out", roots) as writer:
+        for source in sources:
+            writer.write(found(source))
+    return [str(path.relative_to(tmp_path / "out")) for path in writer.files]
+
+
+def test_pictures_of_one_name_do_not_overwrite_one_another(tmp_path: Path) -> None:
+    assert names(["a/x.jpg", "b/x.jpg", "x.png", "X.jpg", "x-2.jpg", "x.jpg"], tmp_path) == [
+        "x.jpg",
+        "x-2.jpg",
+        "x-3.jpg",
+        "X-4.jpg",
+        "x-2-2.jpg",
+        "x-5.jpg",
+    ]
+
+
+def test_pictures_of_a_folder_or_pattern_keep_the_folders_below_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photos" / "a").mkdir(parents=True)
+    sources = ["photos/a/x.jpg", "photos/y.jpg", "more/b/c/z.jpg", "alone/v.jpg"]
+    expected = ["a/x.jpg", "y.jpg", "c/z.jpg", "v.jpg"]
+    assert names(sources, tmp_path, ("photos/", "more/b/**/*.jpg", "alone/v.jpg")) == expected
+    absolute = [str(tmp_path / source) for source in sources[:2]]
+    assert names(absolute, tmp_path / "second", (str(tmp_path / "photos"),)) == expected[:2]
+
+
+@pytest.mark.parametrize(
+    ("source", "name"),
+    [
+        ("https://example.org/pics/dog.jpeg?size=3", "dog.jpg"),
+        ("rtsp://user:secret@example.org:554", "example.org.jpg"),
+        ("camera 0", "camera 0.jpg"),
+        ("array", "array.jpg"),
+        ("", "picture.jpg"),
+        ("..", "picture.jpg"),
+        ("../../up.jpg", "up.jpg"),
+        ('what?*<>|"\n.jpg', "what_______.jpg"),
+        ("C:\\pictures\\dog.jpg", "C__pictures_dog.jpg"),
+        ("ä" * 300 + ".jpg", "ä" * 100 + ".jpg"),
+        (".hidden.jpg", "hidden.jpg"),
+    ],
+)
+def test_any_source_gets_a_name_that_every_system_takes(source: str, name: str, tmp_path: Path) -> None:
+    assert names([source], tmp_path) == [name]
+
+
+def test_a_source_cannot_lead_out_of_the_folder(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    root = str(tmp_path / "photos")
+    (name,) = names([f"{root}/../../x.jpg"], tmp_path, (root,))
+    assert ".." not in name
+
+
+def test_no_picture_of_the_user_is_ever_overwritten(tmp_path: Path) -> None:
+    photos = tmp_path / "out"
+    (photos / "labels").mkdir(parents=True)
+    for name in ("a.jpg", "b.png", "b.jpg", "clip.mp4", "labels/c.txt"):
+        (photos / name).write_text("mine")
+    with open_writer({"jpg", "yolo"}, photos, [photos]) as writer:
+        for name in ("a.jpg", "b.jpg", "b.png", "c.jpg"):
+            writer.write(found(str(photos / name)))
+        writer.write(found(str(photos / "clip.mp4"), frame=0))
+    for name in ("a.jpg", "b.png", "b.jpg", "clip.mp4", "labels/c.txt"):
+        assert (photos / name).read_text() == "mine"
+    assert {"a-2.jpg", "b-2.jpg", "b-3.jpg", "c-2.jpg", "clip-2.mp4", "labels/c-2.txt"} <= set(tree(photos))
+
+
+def test_the_labels_of_a_video_do_not_overwrite_those_of_its_extracted_frames(tmp_path: Path) -> None:
+    with open_writer({"yolo"}, tmp_path) as writer:
+        writer.write(found("frames/clip_000001.jpg", count=0))
+        for frame in range(2):
+            writer.write(found("clip.mp4", frame=frame))
+    assert (tmp_path / "labels/clip_000001.txt").read_text() == ""
+    assert len(tree(tmp_path)) == 3
+
+
+def test_ten_thousand_pictures_of_one_name_are_named_in_a_moment(tmp_path: Path) -> None:
+    with open_writer({"coco"}, tmp_path) as writer:
+        nothing = found("array", count=0)
+        for _ in range(10_000):
+            writer.write(nothing)
+    assert json.loads((tmp_path / "coco.json").read_text()) == []
+
+
+# Whole files only.
+
+
+@pytest.mark.parametrize("interruption", [KeyboardInterrupt, Error, ZeroDivisionError])
+@pytest.mark.parametrize("done", [0, 1, 2])
+def test_an_interruption_leaves_complete_files_of_what_was_done_and_no_litter(
+    interruption: type[BaseException], done: int, tmp_path: Path
+) -> None:
+    def work() -> None:
+        with open_writer(ALL, tmp_path) as writer:
+            for i in range(done):
+                writer.write(found(f"{i}.jpg"))
+            for i in range(done):
+                writer.write(found("clip.mp4", frame=i))
+            raise interruption
+
+    with pytest.raises(interruption):
+        work()
+    pictures = [file for i in range(done) for file in (f"{i}.jpg", f"labels/{i}.txt", f"labels/clip_00000{i}.txt")]
+    video = ["clip.mp4"] if done else []
+    assert tree(tmp_path) == sorted(["coco.json", "results.csv", "results.json", *pictures, *video])
+    assert len(json.loads((tmp_path / "results.json").read_text())["images"]) == 2 * done
+    assert len(json.loads((tmp_path / "coco.json").read_text())) == 4 * done
+    assert len((tmp_path / "results.csv").read_text().splitlines()) == 1 + 4 * done
+    if done:
+        assert len(video_of(tmp_path / "clip.mp4")[1]) == done
+
+
+def test_no_file_is_in_its_place_before_it_is_complete(tmp_path: Path) -> None:
+    with open_writer(ALL, tmp_path) as writer:
+        writer.write(found("clip.mp4", frame=0))
+        writer.write(found("a.jpg"))
+        assert [name for name in tree(tmp_path) if "/." not in f"/{name}"] == [
+            "a.jpg",
+            "clip.mp4",
+            "labels/a.txt",
+            "labels/clip_000000.txt",
+        ]
+    assert not [name for name in tree(tmp_path) if name.startswith(".")]
+
+
+def test_earlier_results_stay_until_the_new_ones_are_complete(tmp_path: Path) -> None:
+    (tmp_path / "results.json").write_text("earlier")
+    with open_writer({"json"}, tmp_path) as writer:
+        writer.write(found())
+        assert (tmp_path / "results.json").read_text() == "earlier"
+    assert len(json.loads((tmp_path / "results.json").read_text())["images"]) == 1
+
+
+def in_process(code: str, *arguments: str, before: Any = None) -> "subprocess.Popen[str]":
+    program = f"""
+        import sys
+        import numpy as np
+        from onelook.errors import Error
+        from onelook.runtime.detections import Detections
+        from onelook.runtime.writers import open_writer
+        def found(source, **changes):
+            noise = np.random.default_rng(0).integers(0, 255, (48, 64, 3)).astype(np.uint8)
+            return Detections([[1, 2, 30, 40]], [0.9], [1], ("person", "dog"), 64, 48, source, noise, **changes)
+        {textwrap.indent(textwrap.dedent(code), " " * 8).strip()}
+    """
+    return subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(program), *arguments],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        preexec_fn=before,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize("delay", [0, 0.003, 0.02])
+def test_ctrl_c_at_any_moment_leaves_complete_files(delay: float, tmp_path: Path) -> None:
+    process = in_process(
+        """
+        with open_writer({"json", "coco", "csv", "yolo"}, sys.argv[1]) as writer:
+            i = 0
+            while True:
+                writer.write(found(f"picture{i}.jpg"))
+                i += 1
+                if i == 50: print("running", flush=True)
+        """,
+        str(tmp_path),
+    )
+    assert process.stdout is not None
+    with process.stdout:
+        process.stdout.readline()
+        time.sleep(delay)
+        process.send_signal(signal.SIGINT)
+        process.wait(20)
+    images = json.loads((tmp_path / "results.json").read_text())["images"]
+    assert len(images) >= 50
+    assert abs(len(json.loads((tmp_path / "coco.json").read_text())) - len(images)) <= 1
+    with (tmp_path / "results.csv").open(newline="") as file:
+        assert {len(row) for row in csv.reader(file)} == {12}
+    assert all(path.read_text().count(" ") == 5 for path in (tmp_path / "labels").iterdir())
+    assert not [name for name in tree(tmp_path) if Path(name).name.startswith(".")]
+
+
+def with_full_disk(code: str, folder: Path, limit: int) -> str:
+    """What a program prints for which no file can grow beyond `limit` bytes, as on a full disk."""
+    process = in_process(
+        f"""
+        try:
+            with open_writer(sys.argv[2].split(","), sys.argv[1]) as writer:
+                {textwrap.indent(textwrap.dedent(code), " " * 16).strip()}
+        except Error as error:
+            print(error)
+        """,
+        str(folder),
+        "json,coco,csv" if "frame" not in code else "jpg",
+        before=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
+    )
+    return process.communicate(timeout=30)[0]
+
+
+@pytest.mark.parametrize("limit", [20_000, 20_001, 20_050, 20_077])
+def test_a_full_disk_is_an_error_in_one_line_and_what_was_done_is_there(limit: int, tmp_path: Path) -> None:
+    printed = with_full_disk('for i in range(1000): writer.write(found(f"{i}.jpg"))', tmp_path, limit)
+    assert printed.startswith("cannot write")
+    assert printed.count("\n") == 1
+    assert len(json.loads((tmp_path / "results.json").read_text())["images"]) > 100
+    assert len(json.loads((tmp_path / "coco.json").read_text())) > 100
+    assert (tmp_path / "results.csv").read_bytes().endswith(b"\r\n")
+    assert not [name for name in tree(tmp_path) if name.startswith(".")]
+
+
+def test_a_video_on_a_full_disk_is_an_error_and_not_a_broken_file(tmp_path: Path) -> None:
+    printed = with_full_disk('for i in range(300): writer.write(found("clip.mp4", frame=i))', tmp_path, 30_000)
+    assert printed.startswith("cannot write")
+    assert "is the disk full?" in printed
+    assert tree(tmp_path) == []
+
+
+def test_a_folder_that_cannot_be_written_to_is_an_error_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for folder in (tmp_path / "file", tmp_path / "file" / "out"):
+        with pytest.raises(Error, match="cannot write") as error:
+            open_writer({"json"}, folder)
+        assert "\n" not in str(error.value)
+    (tmp_path / "out" / "results.json").mkdir(parents=True)
+    with pytest.raises(Error, match=r"results\.json"), open_writer({"json", "coco"}, tmp_path / "out") as writer:
+        writer.write(found())
+    assert tree(tmp_path / "out") == ["coco.json"]
+
+
+# Folders for runs.
+
+
+def test_each_run_gets_the_next_folder(tmp_path: Path) -> None:
+    parent = tmp_path / "runs"
+    assert run_folder(parent) == parent / "detect-1"
+    assert run_folder(parent) == parent / "detect-2"
+    for name in ("detect-9", "detect-x", "detect-11-old", "train-40"):
+        (parent / name).mkdir()
+    assert run_folder(parent).name == "detect-10"
+    assert run_folder(parent, "train").name == "train-41"
+    assert (parent / "detect-10").is_dir()
+
+
+def test_runs_that_start_together_get_folders_of_their_own(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        folders = list(pool.map(lambda _: run_folder(tmp_path), range(40)))
+    assert len(set(folders)) == 40
+
+
+def test_a_parent_that_is_no_folder_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "runs").write_text("")
+    with pytest.raises(Error, match="cannot write"):
+        run_folder(tmp_path / "runs")
