@@ -4,6 +4,7 @@ import json
 import sys
 import time
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -181,7 +182,9 @@ def models(as_json: Json = False) -> None:
     for model in CATALOGUE.values():
         score = f"{model.published.ap50:.1f} {model.published.dataset}" if model.published else "-"
         size = f"{model.size} x {model.size}"
-        rows.append((model.name, size, str(len(model.classes)), f"{model.weights.size / 1e6:.1f} MB", score, model.licence))
+        rows.append(
+            (model.name, size, str(len(model.classes)), f"{model.weights.size / 1e6:.1f} MB", score, model.licence)
+        )
     _table(("name", "input", "classes", "weights", "published AP50", "licence"), rows)
 
 
@@ -266,7 +269,7 @@ def _class_names(text: str, known: tuple[str, ...]) -> set[str]:
     return wanted
 
 
-def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
     from rich import box
     from rich.console import Console
     from rich.table import Table

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from onelook.boxes import iou
+from onelook.boxes import diou, iou
 
 BLOCK = 256  # boxes settled together in `nms`: memory grows as BLOCK * N
 
@@ -23,6 +23,7 @@ def nms(
     iou_threshold: float,
     classes: Tensor | None = None,
     batch_index: Tensor | None = None,
+    diou_beta: float | None = None,
 ) -> Tensor:
     """Hard suppression: from the highest score down, keep a box unless its IoU with a kept one > `iou_threshold`.
 
@@ -35,6 +36,8 @@ def nms(
         iou_threshold: in [0, 1]; 1 suppresses nothing.
         classes: integers [N]; None: a box suppresses those of all classes.
         batch_index: integers [N], the picture of each box; None: all lie in one.
+        diou_beta: compare IoU - (rho^2 / c^2)^beta instead of the IoU: DIoU-NMS (Zheng et al., 2020, section 3.3),
+            there with a power of 1. Darknet's `greedynms` has 0.6 and measures boxes relative to the picture.
 
     Returns:
         Indices of the kept boxes, int64 [K], by descending score.
@@ -47,7 +50,10 @@ def nms(
     boxes, group = boxes[order], group[order]
 
     def suppresses(a: Tensor, b: Tensor) -> Tensor:
-        return (iou(boxes[a, None], boxes[b]) > iou_threshold) & (group[a, None] == group[b])
+        overlap = iou(boxes[a, None], boxes[b])
+        if diou_beta is not None:
+            overlap = overlap - (overlap - diou(boxes[a, None], boxes[b])).clamp(min=0) ** diou_beta
+        return (overlap > iou_threshold) & (group[a, None] == group[b])
 
     kept = torch.zeros_like(scores, dtype=torch.bool)
     rest = torch.arange(len(order), device=boxes.device)

@@ -1,7 +1,7 @@
 """Darknet's `.cfg` files: sections of `key=value` lines, read with the line of every value.
 
-Darknet itself ignores all blanks in a line, takes `#` and `;` at its start for comments, and lets the first of two equal
-keys win; so does this reader.
+Darknet itself ignores all blanks in a line, takes `#` and `;` at its start for comments, and lets the first of two
+equal keys win; so does this reader.
 """
 
 from collections.abc import Callable, Iterator
@@ -35,7 +35,7 @@ class Section:
     options: dict[str, Option] = field(default_factory=dict)
 
     def error(self, message: str, key: str | None = None) -> DarknetError:
-        """An error that says where in the file it is: at the option `key` if that is given in the section, else its head."""
+        """An error that says where it is: at the line of the option `key` if the section has that, else at its head."""
         line = self.options[key].line if key in self.options else self.line
         return DarknetError(f"{self.path}:{line}: [{self.name}] {message}")
 

@@ -23,8 +23,7 @@ class Connected(nn.Module):
         x = self.linear(x.flatten(1))
         if self.norm is not None:
             x = self.norm(x)
-        x = self.activation(x[:, :, None, None])
-        return x
+        return self.activation(x[:, :, None, None])
 
 
 class Local(nn.Module):
@@ -67,9 +66,8 @@ class Local(nn.Module):
             dim=2,
         )
         columns = patches.flatten(1, 2).flatten(2).permute(2, 1, 0)  # [places, inputs, B]
-        y = (self.weight @ columns).permute(2, 1, 0).unflatten(2, self.out)
-        y = self.activation(y + self.bias)
-        return y
+        y = (self.weight @ columns).permute(2, 1, 0).reshape(x.shape[0], -1, *self.out)
+        return self.activation(y + self.bias)
 
 
 class MaxPool(nn.Module):
@@ -90,6 +88,7 @@ class MaxPool(nn.Module):
         return F.max_pool2d(x, self.kernel, self.stride)
 
     def extra_repr(self) -> str:
+        """For print."""
         return f"kernel={self.kernel}, stride={self.stride}, padding=({self.before}, {self.after})"
 
 
@@ -98,7 +97,7 @@ class Reorg(nn.Module):
 
     Darknet reads the map [C, H, W] as if it were [C / s^2, H s, W s], takes that apart into s^2 maps, and reads the
     result as [C s^2, H / s, W / s]. Trained weights expect just this order, which is not that of a space-to-depth.
-    `reverse` is the inverse; `reorg3d` is the plain space-to-depth.
+    `plain` is the ordinary space-to-depth, Darknet's [reorg3d], and `reverse` is the inverse of that.
     """
 
     def __init__(self, stride: int, reverse: bool = False, plain: bool = False):
@@ -116,6 +115,7 @@ class Reorg(nn.Module):
         return maps.permute(0, 3, 5, 1, 2, 4).reshape(batch, c * s * s, h // s, w // s)
 
     def extra_repr(self) -> str:
+        """For print."""
         return f"stride={self.stride}, reverse={self.reverse}, plain={self.plain}"
 
 
@@ -133,6 +133,7 @@ class Route(nn.Module):
         return maps[0] if len(maps) == 1 else torch.cat(maps, dim=1)
 
     def extra_repr(self) -> str:
+        """For print."""
         return f"group {self.group} of {self.groups}" if self.groups > 1 else ""
 
 
@@ -156,9 +157,8 @@ class Shortcut(nn.Module):
 
     def forward(self, *maps: Tensor) -> Tensor:
         """n maps [B, C_i, H, W] -> [B, C_0, H, W]."""
-        weight = None
-        if self.weight is not None:
-            weight = self.weight
+        weight: Tensor | None = self.weight
+        if weight is not None:
             if self.normalization == "relu":
                 weight = weight.clamp(min=1e-3)
                 weight = weight / (weight.sum(0) + 1e-4)
@@ -175,8 +175,7 @@ class Shortcut(nn.Module):
                 total = total + x
             else:
                 total = torch.cat((total[:, :channels] + x, total[:, channels:]), dim=1)
-        total = self.activation(total)
-        return total
+        return self.activation(total)
 
 
 class Multiply(nn.Module):
@@ -188,8 +187,7 @@ class Multiply(nn.Module):
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         """Two maps that broadcast -> their product."""
-        product: Tensor = self.activation(x * y)
-        return product
+        return self.activation(x * y)
 
 
 class Crop(nn.Module):
@@ -216,7 +214,7 @@ class Softmax(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """See the class."""
-        x = x.flatten(1).unflatten(1, (self.groups, -1)) / self.temperature
+        x = x.reshape(x.shape[0], self.groups, -1) / self.temperature
         return x.softmax(-1).flatten(1)[:, :, None, None]
 
 
@@ -250,4 +248,5 @@ class Head(nn.Module):
         return raw
 
     def extra_repr(self) -> str:
+        """For print."""
         return f"{self.kind}, classes={self.classes}"

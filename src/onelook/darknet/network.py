@@ -91,9 +91,7 @@ class Darknet(nn.Module):
         DarknetError: a section or option that is unknown, malformed or does not fit; says file, line and section.
     """
 
-    def __init__(
-        self, cfg: str | Path | Cfg, device: str = "cpu", size: int | tuple[int, int] | None = None
-    ):
+    def __init__(self, cfg: str | Path | Cfg, device: str = "cpu", size: int | tuple[int, int] | None = None):
         super().__init__()
         self.cfg = cfg if isinstance(cfg, Cfg) else read_cfg(cfg)
         net = self.cfg.net
@@ -140,11 +138,13 @@ class Darknet(nn.Module):
 
     @property
     def diou_beta(self) -> float | None:
-        """The power of the penalty in DIoU suppression, where the last [yolo] layer asks for that (`nms_kind`), else None.
+        """The power of the penalty in DIoU suppression where the last [yolo] layer has that (`nms_kind`), else None.
 
         Darknet's `greedynms` is DIoU with the power 0.6 whatever `beta_nms` says, which only `diounms` heeds.
         """
-        section = [row.section for row, layer in zip(self.rows, self.layers, strict=True) if isinstance(layer, Head)][-1]
+        section = [row.section for row, layer in zip(self.rows, self.layers, strict=True) if isinstance(layer, Head)][
+            -1
+        ]
         kind = section.text("nms_kind", "default")
         return {"greedynms": 0.6, "diounms": section.number("beta_nms", 0.6)}.get(kind)
 
@@ -171,7 +171,7 @@ class Darknet(nn.Module):
         return raw or [x]
 
     def decode(self, raw: list[Tensor], size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-        """What the heads' raw maps mean, for an input of `size` (height, width): boxes [B, N, 4] and scores [B, N, C]."""
+        """What the raw maps mean for an input of `size` (height, width): boxes [B, N, 4] and scores [B, N, C]."""
         boxes, scores = zip(*(head.decode(x, size) for head, x in zip(self.heads, raw, strict=True)), strict=True)
         return torch.cat(boxes, dim=1), torch.cat(scores, dim=1)
 
@@ -185,7 +185,9 @@ def _row(section: Section, rows: list[Row], image: Shape) -> tuple[Row, Callable
     before = rows[-1].shape if rows else image
     layer = build(section, before, rows)
     if min(layer.shape) < 1:
-        raise section.error(f"its output would be empty: {' x '.join(map(str, layer.shape))} (channels x height x width)")
+        raise section.error(
+            f"its output would be empty: {' x '.join(map(str, layer.shape))} (channels x height x width)"
+        )
     if math.prod(layer.shape) > MAX_MAP:
         raise section.error(
             f"its output of {' x '.join(map(str, layer.shape))} numbers is larger than onelook's limit of {MAX_MAP}"
@@ -255,6 +257,11 @@ def _padding(section: Section, size: int) -> int:
     return size // 2 if section.flag("pad") else section.integer("padding", 0, low=0, high=MAX_KERNEL)
 
 
+def _output(sides: tuple[int, int], strides: tuple[int, int], margin: int) -> tuple[int, int]:
+    """Height and width of the output; `margin` is the padding of both sides less the size of the kernel."""
+    return (sides[0] + margin) // strides[0] + 1, (sides[1] + margin) // strides[1] + 1
+
+
 def _references(section: Section, key: str, rows: list[Row]) -> list[Row]:
     """The rows that the option `key` names by number, or, when negative, by how far up they stand."""
     found = []
@@ -285,7 +292,7 @@ def _convolutional(section: Section, shape: Shape, rows: list[Row]) -> _Layer:
         raise section.error("is dilated, for which onelook needs stride=1, an odd size and pad=1", "dilation")
     batch_norm = section.flag("batch_normalize")
     name = _activation(section, "logistic")
-    out = tuple((side + 2 * padding - size) // stride + 1 for side, stride in zip((height, width), strides, strict=True))
+    out = _output((height, width), strides, 2 * padding - size)
     weights = filters * (channels // groups) * size * size
     return _Layer(
         lambda: ConvBlock(
@@ -317,12 +324,12 @@ def _local(section: Section, shape: Shape, rows: list[Row]) -> _Layer:
     pad = section.flag("pad")
     if pad and size != 3:
         raise section.error("has pad=1, which Darknet computes for size=3 alone", "size")
-    out = tuple((side - (1 if pad else size)) // stride + 1 for side in (height, width))
+    out = _output((height, width), (stride, stride), -1 if pad else -size)
     name = _activation(section, "logistic")
     places = max(out[0], 0) * max(out[1], 0)
     weights = places * filters * channels * size * size
     return _Layer(
-        lambda: Local((channels, filters), (out[0], out[1]), size, stride, int(pad), name),
+        lambda: Local((channels, filters), out, size, stride, int(pad), name),
         (filters, *out),
         parameters=weights + places * filters,
         multiply_adds=weights,
@@ -334,8 +341,7 @@ def _pool_options(section: Section, shape: Shape) -> tuple[int, tuple[int, int],
     size = section.integer("size", section.integer("stride", 1, high=MAX_KERNEL), high=MAX_KERNEL)
     padding = section.integer("padding", size - 1, low=0, high=size - 1)
     channels, height, width = shape
-    out = tuple((side + padding - size) // stride + 1 for side, stride in zip((height, width), strides, strict=True))
-    return size, strides, padding, (channels, *out)
+    return size, strides, padding, (channels, *_output((height, width), strides, padding - size))
 
 
 def _maxpool(section: Section, shape: Shape, rows: list[Row]) -> _Layer:

@@ -76,7 +76,8 @@ def load_weights(network: Darknet, path: str | Path, partial: bool = False) -> H
         The file's header; `save_weights` with it gives back the same bytes.
 
     Raises:
-        DarknetError: the file cannot be read, or has another count of numbers than the network; nothing is changed then.
+        DarknetError: the file cannot be read, or has another count of numbers than the network, which is then left
+            as it was.
     """
     path = Path(path)
     header = read_header(path)

@@ -1,7 +1,7 @@
 """The end of every detector's graph: the best candidates, per-class suppression, the two thresholds.
 
-Greedy suppression keeps a detection if no better one of its class that is kept overlaps it. With `S[i, j]` = 1 where j is
-better than i, of the same class and overlaps it, that is the one solution of `keep = (S keep == 0)`, since S is
+Greedy suppression keeps a detection if no better one of its class that is kept overlaps it. With `S[i, j]` = 1 where
+j is better than i, of the same class and overlaps it, that is the one solution of `keep = (S keep == 0)`, since S is
 triangular. It is found by iteration: after n steps all are right whose chain of rivals has fewer than n links.
 """
 
@@ -22,7 +22,8 @@ _DIOU = """
     hull_max = Max(max_i, max_j)
     hull = Sub(hull_max, hull_min)
     hull_squared = Mul(hull, hull)
-    diagonal = ReduceSum<keepdims = 0>(hull_squared, last)
+    bare_diagonal = ReduceSum<keepdims = 0>(hull_squared, last)
+    diagonal = Max(bare_diagonal, tiny)
     sum_i = Add(min_i, max_i)
     sum_j = Add(min_j, max_j)
     apart = Sub(sum_i, sum_j)
@@ -36,15 +37,17 @@ _DIOU = """
     overlap = Sub(iou, penalty)
 """
 
-# boxes [B, N, 4] and scores [B, N, C] of all candidates, the picture's extent [B, 4] (w, h, w, h) -> the D detections of all pictures, by picture, best first.
+# The boxes and scores of all candidates, and the extent of the pictures within the input (w, h, w, h) -> the D
+# detections of all pictures, picture by picture, best first.
 _GRAPH = """
 <ir_version: 10, opset_import: ["": 20]>
 suppression (
-    float[B, N, 4] all_boxes, float[B, N, C] all_scores, float[B, 4] extent, float score_threshold, float iou_threshold
+    float[B, N, 4] all_boxes, float[B, N, C] all_scores, float[B, 4] extent,
+    float score_threshold, float iou_threshold
 ) => (float[D, 4] boxes, float[D] scores, int64[D] classes, int64[D] batch_index)
 <
     int64[1] last = {{-1}}, int64[1] first = {{1}}, int64[1] second = {{2}}, int64[1] one = {{1}},
-    int64[1] limit = {{{candidates}}}, int64[2] halves = {{2, 2}}, int64[2] flat = {{0, -1}}, float zero = {{0}}
+    int64[1] limit = {{{candidates}}}, int64[2] halves = {{2, 2}}, int64[2] flat = {{0, -1}}, float zero = {{0}}, float tiny = {{1e-20}}
 >
 {{
     # The boxes whose best class passes; as many a picture as the fullest picture has, so that a batch stays a tensor.
@@ -95,7 +98,8 @@ suppression (
     positive_common = Relu(common)
     intersection = ReduceProd<keepdims = 0>(positive_common, last)
     area_sum = Add(area_i, area_j)
-    union = Sub(area_sum, intersection)
+    bare_union = Sub(area_sum, intersection)
+    union = Max(bare_union, tiny)
     {overlap}
 
     class_i = Unsqueeze(pair_class, second)

@@ -20,6 +20,7 @@ class Elementwise(nn.Module):
         return self.function(x)
 
     def extra_repr(self) -> str:
+        """For print."""
         return self.name
 
 

@@ -19,7 +19,8 @@ class ConvBlock(nn.Module):
         groups: the channels are cut into so many groups that do not see each other; `groups == channels` is depthwise.
         activation: a name of `onelook.nn.activations.ACTIVATIONS`.
 
-    `forward`: [B, channels[0], H, W] -> [B, channels[1], H', W'], H' = (H + 2 padding - dilation (kernel - 1) - 1) // stride + 1.
+    `forward`: [B, channels[0], H, W] -> [B, channels[1], H', W'],
+    H' = (H + 2 padding - dilation (kernel - 1) - 1) // stride + 1.
     """
 
     def __init__(
@@ -43,8 +44,7 @@ class ConvBlock(nn.Module):
         x = self.conv(x)
         if self.norm is not None:
             x = self.norm(x)
-        x = self.activation(x)
-        return x
+        return self.activation(x)
 
 
 def fold_batch_norm(module: nn.Module) -> nn.Module:

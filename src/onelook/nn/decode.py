@@ -30,7 +30,7 @@ def decode_yolo_v1(
     """
     batch, cells = raw.shape[0], side * side
     count = (raw.shape[1] // cells - classes) // 5
-    probability, confidence, box = raw.split((cells * classes, cells * count, cells * count * 4), dim=1)
+    probability, confidence, box = torch.split(raw, [cells * classes, cells * count, cells * count * 4], dim=1)
     probability = probability.reshape(batch, cells, 1, classes)
     if softmax:
         probability = probability.softmax(-1)
@@ -65,8 +65,10 @@ def decode_yolo_v2(
     classes = t[:, :, 5:].transpose(2, 3)
     if tree is not None:
         classes = tree.predict(classes)
+    elif softmax:
+        classes = classes.softmax(-1)
     else:
-        classes = classes.softmax(-1) if softmax else classes.sigmoid()
+        classes = classes.sigmoid()
     return _corners(centre, extent), (t[:, :, 4, :, None].sigmoid() * classes).flatten(1, 2)
 
 

@@ -41,7 +41,7 @@ class WordTree:
         return exponential / total.gather(-1, group)
 
     def absolute(self, conditional: Tensor) -> Tensor:
-        """Pr(class), the product of the conditional probabilities on the path to the root (section 4): [..., C] -> [..., C]."""
+        """Pr(class), the product of the conditional ones on the path to the root (section 4): [..., C] -> [..., C]."""
         product = torch.cat((conditional, torch.ones_like(conditional[..., :1])), dim=-1)
         up = self.up.to(conditional.device)
         for _ in range(self.steps):  # pointer jumping: after step n a class has its nearest 2^n ancestors multiplied in

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from onelook.errors import Error, SourceError
 from onelook.runtime.detections import Detections
-from onelook.runtime.resize import place
+from onelook.runtime.resize import Placement, place
 from onelook.runtime.session import ModelInfo, Session, open_session, processors
 from onelook.runtime.picture import is_pil
 from onelook.runtime.sources import STREAM_SCHEMES, Picture, pictures
@@ -159,24 +159,21 @@ class Detector:
         """One run of the model; a picture that cannot be read gives its error."""
         info = session.info
         canvas = np.zeros((info.batch or len(some), *settings.size, 3), np.uint8)
-        loaded: list[NDArray[np.uint8] | SourceError] = []
-        placements = []
+        loaded: list[tuple[NDArray[np.uint8], Placement] | SourceError] = []
         for picture, part in zip(some, canvas, strict=False):
             try:
                 image = picture.load()
             except SourceError as error:
                 loaded.append(error)
-                placements.append(None)
-                continue
-            loaded.append(image)
-            placements.append(place(image, part, info.resize, info.sampling))
+            else:
+                loaded.append((image, place(image, part, info.resize, info.sampling)))
         boxes, scores, classes, batch_index = session.run(canvas, settings.score_threshold, settings.iou_threshold)
         results: list[Detections | SourceError] = []
-        for i, (picture, image_or_error, placement) in enumerate(zip(some, loaded, placements, strict=True)):
-            if isinstance(image_or_error, SourceError) or placement is None:
-                assert isinstance(image_or_error, SourceError)
-                results.append(image_or_error)
+        for i, (picture, found) in enumerate(zip(some, loaded, strict=True)):
+            if isinstance(found, SourceError):
+                results.append(found)
                 continue
+            image, placement = found
             mine = batch_index == i
             results.append(
                 Detections(
@@ -187,7 +184,7 @@ class Detector:
                     width=placement.width,
                     height=placement.height,
                     source=picture.name,
-                    image=image_or_error if keep_images else None,
+                    image=image if keep_images else None,
                     frame=picture.frame,
                     time=picture.time,
                     fps=picture.fps,

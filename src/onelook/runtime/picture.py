@@ -11,7 +11,6 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeGuard
 
 import cv2
@@ -78,17 +77,22 @@ def decode(data: bytes, name: str = "bytes") -> Pixels:
     """
     if not data:
         raise SourceError(f"{shown(name)}: the file is empty")
-    jpeg = data.startswith(b"\xff\xd8")
-    if jpeg and not _is_whole_jpeg(data):
-        raise SourceError(f"{shown(name)}: the JPEG picture is cut short; its end is missing")
-    mode = _JPEG_MODE if jpeg else cv2.IMREAD_COLOR
+    mode = cv2.IMREAD_COLOR
+    if data.startswith(b"\xff\xd8"):
+        mode = _JPEG_MODE
+        if not _is_whole_jpeg(data):
+            raise SourceError(f"{shown(name)}: the JPEG picture is cut short; its end is missing")
+    elif data.startswith(b"\x89PNG\r\n\x1a\n") and not _is_whole_png(data):
+        raise SourceError(f"{shown(name)}: the PNG picture is cut short or damaged")
     try:
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), mode)
     except cv2.error as error:
         raise SourceError(f"{shown(name)}: {_opencv_reason(error, data)}") from None
     if pixels is None:
         raise SourceError(f"{shown(name)}: {_decoding_reason(data)}")
-    if mode == cv2.IMREAD_COLOR:
+    if pixels.ndim == 2:  # a grey PFM, though colour was asked for
+        pixels = cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB)
+    elif mode == cv2.IMREAD_COLOR:
         cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB, dst=pixels)
     return np.asarray(pixels, np.uint8)
 
@@ -168,21 +172,21 @@ def silence_native_stderr() -> None:
     stderr = sys.stderr
     stderr.flush()
     terminal = os.dup(2)
-    with Path(os.devnull).open("wb") as nowhere:
+    with open(os.devnull, "wb") as nowhere:
         os.dup2(nowhere.fileno(), 2)
     sys.stderr = os.fdopen(terminal, "w", buffering=1, encoding=stderr.encoding, errors=stderr.errors)
 
 
 def _read_file(path: str) -> bytes:
     try:
-        info = Path(path).stat()
+        info = os.stat(path)
         if stat.S_ISDIR(info.st_mode):
             raise SourceError(f"{shown(path)}: expected a picture, found a folder")
         if not stat.S_ISREG(info.st_mode):  # opening a pipe would wait for its other end
             raise SourceError(f"{shown(path)}: not an ordinary file")
         if info.st_size > MAX_FILE:
             raise SourceError(f"{shown(path)}: {info.st_size} bytes are too many for a picture; at most {MAX_FILE}")
-        with Path(path).open("rb", buffering=0) as file:
+        with open(path, "rb", buffering=0) as file:
             return file.readall()
     except FileNotFoundError:
         raise SourceError(f"{shown(path)}: no such file or folder") from None
@@ -239,6 +243,17 @@ def _is_whole_jpeg(data: bytes) -> bool:
     while data[position : position + 1] == b"\xff" and data[position + 1 : position + 2] != b"\xda":
         position += 2 + max(2, int.from_bytes(data[position + 2 : position + 4], "big"))
     return data.find(b"\xff\xd9", position) >= 0
+
+
+def _is_whole_png(data: bytes) -> bool:
+    """Whether the chunks lie within the file, to the last. OpenCV allocates what they claim to be, up to gigabytes."""
+    position = 8
+    while position + 12 <= len(data):
+        kind = data[position + 4 : position + 8]
+        position += 12 + int.from_bytes(data[position : position + 4], "big")
+        if kind == b"IEND":
+            return position <= len(data)
+    return False
 
 
 def _opencv_reason(error: cv2.error, data: bytes) -> str:

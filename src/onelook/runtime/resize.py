@@ -27,8 +27,9 @@ class Placement:
 
     def to_picture(self, boxes: NDArray[np.float32]) -> NDArray[np.float32]:
         """Boxes [N, 4] xyxy in pixels of the input -> in pixels of the picture, cut at its edges."""
-        moved = (boxes - np.float32(self.offset * 2)) / np.float32(self.scale * 2)
-        return np.clip(moved, 0, np.float32((self.width, self.height) * 2))
+        moved = (boxes - np.asarray(self.offset * 2, np.float32)) / np.asarray(self.scale * 2, np.float32)
+        edge = np.asarray((self.width, self.height) * 2, np.float32)
+        return np.clip(moved, 0, edge)
 
 
 def place(image: NDArray[np.uint8], canvas: NDArray[np.uint8], resize: str, sampling: str) -> Placement:

@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any, NoReturn
 
 import cv2
@@ -218,7 +217,7 @@ def _path(path: str) -> Iterator[Picture | _Video]:
     elif mode or not glob.has_magic(path):
         yield _file(path)
     else:
-        matches = sorted(glob.iglob(path, recursive=True))  # noqa: PTH207  (Path.glob takes no absolute pattern)
+        matches = sorted(glob.iglob(path, recursive=True))
         for match in matches:
             yield from _path(match)
         if not matches:
@@ -232,7 +231,7 @@ def _file(path: str) -> Picture | _Video:
         return _broken(path, "not an ordinary file")
     if re.search("[\ud800-\udfff]", path):  # OpenCV would crash
         return _broken(path, "a video's name must be valid UTF-8; rename it")
-    return _Video(path, str(Path(path).absolute()))  # absolute, as FFmpeg takes "concat:a.mp4" for a protocol
+    return _Video(path, os.path.abspath(path))  # absolute, as FFmpeg takes "concat:a.mp4" for a protocol
 
 
 def _folder(top: str) -> Iterator[Picture | _Video]:
@@ -242,7 +241,7 @@ def _folder(top: str) -> Iterator[Picture | _Video]:
         folder = pending.pop()
         files, folders = [], []
         try:
-            info = Path(folder).stat()
+            info = os.stat(folder)
             if (info.st_dev, info.st_ino) in entered:
                 continue
             entered.add((info.st_dev, info.st_ino))
@@ -282,7 +281,7 @@ def _fail(message: str) -> NoReturn:
 def _mode(path: str) -> int:
     """The type and permissions of a file or folder; 0 where it is not there or cannot be reached."""
     try:
-        return Path(path).stat().st_mode if path else 0  # Path takes "" for the current folder
+        return os.stat(path).st_mode
     except (OSError, ValueError):  # ValueError: a null byte
         return 0
 

@@ -1,0 +1,101 @@
+"""What the benchmarks share: where the data is, how contenders take turns, the table."""
+
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from onelook.conversion import convert
+
+ROOT = Path(__file__).parents[1]
+SHARED = Path(os.environ.get("ONELOOK_SHARED", ROOT.parent / "shared"))
+
+# The Darknet models whose detections by Darknet itself are known.
+MODELS = ("yolo-fastest-1.1-xl", "yolo-fastest-1.1", "MobileNetV2-YOLOv3-Nano-coco")
+
+
+def shared(name: str) -> Path:
+    """A path in the folder of real data and weights; ends the benchmark where it is absent."""
+    path = SHARED / name
+    if not path.exists():
+        sys.exit(f"{path} is missing; set ONELOOK_SHARED to the folder that holds {name}")
+    return path
+
+
+def darknet_files(model: str) -> tuple[Path, Path]:
+    """The cfg and weights of one of the `MODELS`."""
+    return shared(f"weights/darknet/{model}.cfg"), shared(f"weights/darknet/{model}.weights")
+
+
+def model_file(model: str, folder: str | Path) -> Path:
+    """One of the `MODELS`, converted into a folder."""
+    return convert(*darknet_files(model), Path(folder) / f"{model}.onnx", "coco")
+
+
+def has(*packages: str) -> bool:
+    """Whether the packages of a peer are installed; says so on stderr where one is not."""
+    missing = [package for package in packages if find_spec(package) is None]
+    if missing:
+        print(f"{' and '.join(missing)} not installed: left out", file=sys.stderr)
+    return not missing
+
+
+def take_turns(contenders: dict[str, Callable[[], object]], rounds: int, seconds: float = 0.2) -> dict[str, list[float]]:
+    """The times, in seconds, that each contender's function takes.
+
+    In each of the rounds every contender has a turn, in an order that rotates. A turn begins with a pause, in which the
+    threads of the one before stop spinning, and one run that is not timed; then runs are timed until `seconds` are over.
+    """
+    times: dict[str, list[float]] = {name: [] for name in contenders}
+    names = list(contenders)
+    for turn in range(rounds):
+        for name in names[turn % len(names) :] + names[: turn % len(names)]:
+            time.sleep(0.05)
+            contenders[name]()
+            end = time.perf_counter() + seconds
+            while True:
+                start = time.perf_counter()
+                contenders[name]()
+                stop = time.perf_counter()
+                times[name].append(stop - start)
+                if stop > end:
+                    break
+    return times
+
+
+def show(title: str, head: Sequence[str], rows: Sequence[Sequence[str]], *notes: str) -> None:
+    """Print the one table of a benchmark: the first column is text, the others are figures."""
+    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", caption_justify="left")
+    for i, name in enumerate(head):
+        table.add_column(name, justify="right" if i else "left")
+    for row in rows:
+        table.add_row(*row)
+    console = Console()
+    if not console.is_terminal:
+        console.width = 160
+    console.print(table)
+    for note in (*notes, _versions()):
+        console.print(note, style="dim", highlight=False)
+
+
+def _versions() -> str:
+    """What was measured: the processor and the packages."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        processor = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        processor = "processor unknown"
+    found = []
+    for package in ("onnxruntime", "openvino", "opencv-python-headless", "torch", "ultralytics"):
+        try:
+            found.append(f"{package} {version(package)}")
+        except PackageNotFoundError:
+            continue
+    return f"{processor}, {os.cpu_count()} cores; {', '.join(found)}"

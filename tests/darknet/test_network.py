@@ -1,0 +1,183 @@
+import re
+import tracemalloc
+from collections.abc import Callable
+from pathlib import Path
+
+import conftest
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from onelook import DarknetError
+from onelook.darknet import Darknet
+
+Shared = Callable[[str], Path]
+
+
+def network(folder: Path, text: str, device: str = "cpu") -> Darknet:
+    path = folder / "net.cfg"
+    path.write_text(text)
+    return Darknet(path, device=device)
+
+
+# Billions of operations (two a multiply-add) on Darknet's site, in the YOLOv2 paper's and AlexeyAB's tables.
+@pytest.mark.parametrize(
+    ("name", "size", "billions"),
+    [
+        ("yolov3", 320, 38.97),
+        ("yolov3", 416, 65.86),
+        ("yolov3", 608, 140.69),
+        ("yolov3-spp", 608, 141.45),
+        ("yolov3-tiny", 416, 5.56),
+        ("yolov2", 608, 62.94),
+        ("yolov2-tiny", 416, 5.41),
+        ("yolov4", 608, 128.5),
+        ("yolov4-tiny", 416, 6.9),
+        ("darknet19", 256, 7.29),
+        ("darknet53", 256, 18.57),
+        ("vgg-16", None, 30.94),
+    ],
+)
+def test_operations_are_the_published_ones(shared: Shared, name: str, size: int | None, billions: float) -> None:
+    found = 2 * Darknet(shared(f"cfg/{name}.cfg"), device="meta", size=size).multiply_adds / 1e9
+    assert found == pytest.approx(billions, rel=0.002)
+
+
+# Numbers in Darknet's public weight files: their size in bytes less the header, over 4.
+@pytest.mark.parametrize(
+    ("name", "size", "header"),
+    [
+        ("yolov1", 789312988, 16),
+        ("yolov2", 203934260, 16),
+        ("yolov3", 248007048, 20),
+        ("yolov3-tiny", 35434956, 20),
+        ("yolov4", 257717640, 20),
+        ("yolov4-tiny", 24251276, 20),
+    ],
+)
+def test_weights_are_as_many_as_in_the_published_files(shared: Shared, name: str, size: int, header: int) -> None:
+    model = Darknet(shared(f"cfg/{name}.cfg"), device="meta")
+    statistics = sum(
+        buffer.numel() for name, buffer in model.named_buffers() if name.endswith(("running_mean", "running_var"))
+    )
+    assert (model.parameters_count + statistics) * 4 + header == size
+    assert model.parameters_count == sum(parameter.numel() for parameter in model.parameters())
+
+
+def test_every_row_has_the_shape_that_its_module_gives(tmp_path: Path) -> None:
+    for text in conftest.DETECTORS.values():
+        model = network(tmp_path, text).eval()
+        x, kept = torch.rand(2, 3, 64, 64), {}
+        kept[-1] = x
+        for row, layer in zip(model.rows, model.layers, strict=True):
+            kept[row.index] = layer(*(kept[source] for source in row.sources))
+            assert tuple(kept[row.index].shape) == (2, *row.shape), row.section.name
+
+
+def test_heads_decode_the_maps_of_a_whole_batch(tmp_path: Path) -> None:
+    for kind, text in conftest.DETECTORS.items():
+        model = network(tmp_path, text).eval()
+        boxes, scores = model.decode(model(torch.rand(2, 3, 64, 64)), (64, 64))
+        assert boxes.shape[:2] == scores.shape[:2], kind
+        assert (model.task, model.classes, scores.shape[2]) == ("detect", 3, 3)
+
+
+def test_gradients_reach_every_parameter(tmp_path: Path) -> None:
+    for text in conftest.DETECTORS.values():
+        model = network(tmp_path, text)
+        torch.cat([raw.flatten() for raw in model(torch.rand(2, 3, 64, 64))]).square().sum().backward()
+        assert all(parameter.grad is not None for parameter in model.parameters())
+
+
+def test_a_network_prints_its_layers(tmp_path: Path) -> None:
+    text = str(network(tmp_path, conftest.DETECTORS["v2"]))
+    assert re.search(r"Reorg\(stride=2", text)
+    assert "Head(region, classes=3)" in text
+
+
+TWO = "[net]\nwidth=8\nheight=8\n[convolutional]\nfilters=4\nactivation=linear\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[net]\nwidth=8\n[avgpool]\n", ":1: [net] needs 'height'"),
+        ("[net]\nwidth=8\nheight=99999\n[avgpool]\n", ":3: [net] needs 'height', an integer from 1 to 16384"),
+        (TWO + "[lstm]\n", ":7: [lstm] is not a layer that onelook knows"),
+        (TWO + "[convolutional]\nsize=3\n", ":7: [convolutional] needs 'filters'"),
+        (TWO + "[convolutional]\nfilters=4\nactivation=cosine\n", ":9: [convolutional] needs 'activation', one of"),
+        (TWO + "[convolutional]\nfilters=4\ngroups=3\n", ":9: [convolutional] needs 'groups' that divides"),
+        (TWO + "[convolutional]\nfilters=4\nsize=9\n", "its output would be empty: 4 x 0 x 0"),
+        (TWO + "[convolutional]\nfilters=4\nantialiasing=1\n", ":9: [convolutional] has 'antialiasing', which"),
+        (TWO + "[maxpool]\nsize=2\nstride=2\nantialiasing=1\n", ":10: [maxpool] has 'antialiasing', which"),
+        (TWO + "[route]\nlayers=1\n", ":8: [route] is layer 1; its 'layers' names layer 1, which is not above it"),
+        (TWO + "[route]\nlayers=-2\n", "names layer -2, which is not above it"),
+        (TWO + "[maxpool]\nsize=2\nstride=2\n[route]\nlayers=0,1\n", "joins maps of different size: 4 x 8 x 8 of"),
+        (TWO + "[shortcut]\nfrom=\n", ":8: [shortcut] needs 'from', integers"),
+        (TWO + "[reorg]\nstride=3\n", ":8: [reorg] has a stride 3 that does not divide"),
+        (TWO + "[yolo]\nclasses=3\nanchors=1,2\n", ":7: [yolo] expects 8 x 8 x 8 numbers (1 anchors of 5 + 3 classes)"),
+        (TWO + "[yolo]\nclasses=1\nanchors=1,2\nmask=1\n", ":10: [yolo] has 1 anchors; its 'mask' names others"),
+        (TWO + "[yolo]\nclasses=1\nanchors=1,2,3\n", "pairs of width and height above 0"),
+        (TWO + "[region]\nclasses=1\nanchors=1,2\ntree=no.tree\n", "expects 6 x 8 x 8"),
+        (TWO + "[softmax]\ngroups=7\n", "cannot cut 256 numbers into 7 equal groups"),
+    ],
+)
+def test_wrong_networks_are_refused_with_line_section_and_reason(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(DarknetError) as error:
+        network(tmp_path, text, device="meta")
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[net]\nwidth=16384\nheight=16384\n[convolutional]\nfilters=1048576\n",
+        "[net]\nwidth=8\nheight=8\nchannels=1024\n" + "[connected]\noutput=1048576\n" * 3,
+        TWO + "[upsample]\nstride=255\n" * 50,
+        TWO + "[route]\nlayers=" + ",".join(["-1"] * 60) + "\n" + "[route]\nlayers=-1,-1,-1,-1\n" * 1000,
+        TWO + "[maxpool]\nsize=1000000000\nstride=1\n",
+        TWO + "[convolutional]\nfilters=1000\nsize=255\npadding=255\n" * 100,
+        TWO + "[yolo]\nclasses=1000000\nnum=1000000\nanchors=1,1\n",
+        TWO + "[route]\nlayers=" + ",".join(["-1"] * 5000) + "\n",
+    ],
+)
+def test_a_few_hostile_kilobytes_are_refused_without_allocating(tmp_path: Path, text: str) -> None:
+    tracemalloc.start()
+    try:
+        with pytest.raises(DarknetError):
+            network(tmp_path, text)
+        assert tracemalloc.get_traced_memory()[1] < 50e6
+    finally:
+        tracemalloc.stop()
+
+
+OPTIONS = st.sampled_from(
+    "filters size stride pad groups layers from anchors mask classes num output side coords probability tree".split()
+)
+SECTIONS = st.sampled_from(
+    "convolutional connected local maxpool route shortcut reorg upsample yolo region detection softmax crop sam".split()
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    layers=st.lists(
+        st.tuples(
+            SECTIONS, st.dictionaries(OPTIONS, st.sampled_from("-1 0 1 2 3 4 7 64 1000 -1,-2 1,2,3,4 x".split()))
+        ),
+        min_size=1,
+        max_size=6,
+    )
+)
+def test_any_combination_of_layers_builds_or_is_a_darknet_error(
+    tmp_path_factory: pytest.TempPathFactory, layers: list[tuple[str, dict[str, str]]]
+) -> None:
+    text = TWO + "".join(f"[{name}]\n" + "".join(f"{k}={v}\n" for k, v in opts.items()) for name, opts in layers)
+    try:
+        model = network(tmp_path_factory.getbasetemp(), text, device="meta")
+    except DarknetError as error:
+        assert "\n" not in str(error)
+    else:
+        assert len(model.layers) == len(layers) + 1
