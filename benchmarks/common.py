@@ -1,5 +1,6 @@
 """What the benchmarks share: where the data is, how contenders take turns, the table."""
 
+import contextlib
 import os
 import sys
 import time
@@ -7,6 +8,7 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from rich import box
 from rich.console import Console
@@ -47,11 +49,31 @@ def has(*packages: str) -> bool:
     return not missing
 
 
-def take_turns(contenders: dict[str, Callable[[], object]], rounds: int, seconds: float = 0.2) -> dict[str, list[float]]:
+def yolo11n(folder: Path) -> Any:
+    """Ultralytics' yolo11n with random weights, exported to OpenVINO for pictures of 320 x 320, loaded again."""
+    os.environ |= {"YOLO_CONFIG_DIR": str(folder), "YOLO_OFFLINE": "true", "YOLO_VERBOSE": "false"}
+    with contextlib.chdir(folder), contextlib.redirect_stdout(sys.stderr):
+        from ultralytics import YOLO  # type: ignore[attr-defined]
+
+        exported = YOLO("yolo11n.yaml", task="detect").export(format="openvino", imgsz=320)
+        model = YOLO(folder / exported, task="detect")
+    try:
+        import torchvision  # type: ignore[import-untyped]  # noqa: F401
+    except (ImportError, RuntimeError):
+        # Its CUDA build does not load beside the CPU build of torch. Ultralytics imports it to warm up, and without it
+        # suppresses by a function of its own.
+        model.add_callback("on_predict_start", lambda predictor: setattr(predictor, "done_warmup", True))
+    return model
+
+
+def take_turns(
+    contenders: dict[str, Callable[[], object]], rounds: int, seconds: float = 0.2
+) -> dict[str, list[float]]:
     """The times, in seconds, that each contender's function takes.
 
-    In each of the rounds every contender has a turn, in an order that rotates. A turn begins with a pause, in which the
-    threads of the one before stop spinning, and one run that is not timed; then runs are timed until `seconds` are over.
+    In each of the rounds every contender has a turn, in an order that rotates. A turn begins with a pause, in which
+    the threads of the one before stop spinning, and one run that is not timed; then runs are timed until `seconds` are
+    over.
     """
     times: dict[str, list[float]] = {name: [] for name in contenders}
     names = list(contenders)

@@ -1,9 +1,10 @@
 """Do our detections agree with those of Darknet, the C program?
 
-Darknet's detections (score >= 0.05, IoU 0.45) on 16 photographs are given as JSON. Each of them with a score of at least
-0.25 is found if one of ours has its class, an IoU with it of at least 0.9 and a score within 0.03. One of ours above 0.30
-is extra if no detection of Darknet's has its class and an IoU with it of at least 0.5. Our boxes end at the picture's
-edges and Darknet's do not, so Darknet's are cut there before they are compared; the second count is without that.
+Darknet's detections (score >= 0.05, IoU 0.45) on 16 photographs are given as JSON. Each of them with a score of at
+least 0.25 is found if one of ours has its class, an IoU with it of at least 0.9 and a score within 0.03. One of ours
+above 0.30 is extra if no detection of Darknet's has its class and an IoU with it of at least 0.5. Our boxes end at the
+picture's edges and Darknet's do not, so Darknet's are cut there before they are compared; "found, not cut" counts
+without that.
 
 Ends with 1 if less than 99% are found over all models, or if any is extra.
 """
@@ -15,10 +16,10 @@ import tempfile
 from typing import Any
 
 import numpy as np
-from common import MODELS, SHARED, model_file, shared, show
 from numpy.typing import NDArray
 
 import onelook
+from common import MODELS, SHARED, model_file, shared, show
 from onelook import Detections
 
 FOUND = 0.99
@@ -42,7 +43,7 @@ def iou(a: NDArray[Any], b: NDArray[Any]) -> NDArray[Any]:
 
 
 def compare(ours: Detections, objects: list[dict[str, Any]], cut: bool) -> tuple[int, int, int]:
-    """For one picture: how many of Darknet's detections count, how many of those are found, how many of ours are extra."""
+    """For one picture, how many of Darknet's detections count, how many of them are found, and how many extra."""
     boxes, scores, classes = reference(objects, (ours.width, ours.height))
     if cut:
         boxes = np.clip(boxes, 0, (ours.width, ours.height) * 2)

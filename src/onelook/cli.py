@@ -1,38 +1,43 @@
 """The command line: one function a verb, each reads its arguments, calls the library and prints."""
 
+import contextlib
 import json
+import shutil
+import signal
 import sys
+import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import typer
+import click
 
+from onelook import __version__
 from onelook.errors import Error, SourceError
 
 if TYPE_CHECKING:
     from onelook.runtime.detections import Detections
 
-app = typer.Typer(
-    help="Object detection as the papers define it, run fast on an ordinary CPU.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-)
-
-Json = Annotated[bool, typer.Option("--json", help="Print JSON to stdout instead of a table.")]
+as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON to stdout instead of a table.")
+existing_file = click.Path(path_type=Path)
 
 
 def main() -> None:
     """Run the command line. Exits with 2 and one line on stderr after an error the user can put right."""
+    from onelook.runtime.picture import silence_native_stderr
+
+    silence_native_stderr()
     try:
-        app()
+        sys.exit(app(standalone_mode=False))
     except Error as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (KeyboardInterrupt, click.Abort):
         print("interrupted", file=sys.stderr)
         sys.exit(130)
     except BrokenPipeError:  # `onelook ... | head`
@@ -40,83 +45,95 @@ def main() -> None:
         sys.exit(141)
 
 
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="onelook")
+def app() -> None:
+    """Object detection as the papers define it, run fast on an ordinary CPU."""
+
+
 @app.command()
+@click.argument("sources", nargs=-1, required=True)
+@click.option("--model", help="A model file, or a name that 'onelook models' lists.")
+@click.option("--threshold", type=float, help="Least score, 0 to 1; the model's own by default.")
+@click.option("--iou", type=float, help="Overlap above which only the better detection stays, 0 to 1.")
+@click.option("--classes", help="Only these, separated by commas: 'person,car'.")
+@click.option("--save", default="jpg", show_default=True, help="What to write: any of jpg,json,coco,yolo,csv, or none.")
+@click.option("--output", "-o", type=existing_file, help="Folder to write to; runs/detect-1, -2, ... by default.")
+@click.option("--size", type=int, help="Side of the input, for a model file that takes any.")
+@click.option("--batch", type=int, default=1, show_default=True, help="Pictures a run; more than 1 pays on a GPU.")
+@click.option("--engine", default="auto", show_default=True, help="auto, onnxruntime or openvino.")
+@click.option("--threads", type=int, help="Of the processor; all of them by default.")
+@as_json_option
 def detect(
-    sources: Annotated[
-        list[str], typer.Argument(help="Pictures, folders, patterns, videos, camera numbers, URLs; any number.")
-    ],
-    model: Annotated[
-        str | None, typer.Option(help="A model file, or a name that 'onelook models' lists.", show_default=False)
-    ] = None,
-    threshold: Annotated[
-        float | None, typer.Option(help="Least score, 0 to 1; the model's own by default.", show_default=False)
-    ] = None,
-    iou: Annotated[
-        float | None,
-        typer.Option(help="Overlap above which only the better detection stays, 0 to 1.", show_default=False),
-    ] = None,
-    classes: Annotated[
-        str | None, typer.Option(help="Only these, separated by commas: 'person,car'.", show_default=False)
-    ] = None,
-    save: Annotated[str, typer.Option(help="What to write: any of jpg,json,coco,yolo,csv, or none.")] = "jpg",
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Folder to write to.", show_default="runs/detect-N")
-    ] = None,
-    size: Annotated[
-        int | None, typer.Option(help="Side of the input, for a model file that takes any.", show_default=False)
-    ] = None,
-    batch: Annotated[int, typer.Option(help="Pictures a run of the model; more than 1 pays on a GPU.")] = 1,
-    engine: Annotated[str, typer.Option(help="auto, onnxruntime or openvino.")] = "auto",
-    threads: Annotated[int | None, typer.Option(help="Of the processor.", show_default="all")] = None,
-    as_json: Json = False,
-) -> None:
-    """Find objects in pictures, videos and cameras."""
+    sources: tuple[str, ...],
+    model: str | None,
+    threshold: float | None,
+    iou: float | None,
+    classes: str | None,
+    save: str,
+    output: Path | None,
+    size: int | None,
+    batch: int,
+    engine: str,
+    threads: int | None,
+    as_json: bool,
+) -> int:
+    """Find objects in pictures, folders, patterns, videos, cameras (by number) and URLs; any number of them."""
     from onelook.loading import DEFAULT_MODEL, load
     from onelook.runtime.session import processors
     from onelook.runtime.sources import count
-    from onelook.runtime.writers import open_writer, run_folder
+    from onelook.runtime.writers import check_formats, open_writer, run_folder
 
     formats = [] if save in ("none", "") else [word.strip() for word in save.split(",")]
-    total = count(sources)
+    check_formats(formats)
+    total = count(list(sources))
     streams = 1 if total == 1 else threads or processors()
     detector = load(model or DEFAULT_MODEL, engine=engine, threads=threads, streams=streams)
     wanted = None if classes is None else _class_names(classes, detector.info.names)
-    stream = detector.stream(sources, threshold, iou, size, batch, on_error := _Errors())
-    folder = None
-    if formats:
-        folder = output or run_folder()
+    errors: list[SourceError] = []
+    stream = detector.stream(list(sources), threshold, iou, size, batch, on_error=errors.append)
+    folder = output or (run_folder() if formats else Path())
     report = _Report(total, as_json)
-    try:
-        with open_writer(formats, folder or Path(), sources) as writer, report:
-            for detections in stream:
-                if wanted is not None:
-                    detections = detections.filter(names=wanted)
-                writer.write(detections)
-                report.add(detections)
-    finally:
-        report.summary(writer.files, folder, on_error.errors)
-    if on_error.errors:
-        raise typer.Exit(1 if report.pictures else 2)
+    with open_writer(formats, folder, sources) as writer, report, contextlib.closing(stream), _stoppable() as stop:
+        for detections in stream:
+            found = detections if wanted is None else detections.filter(names=wanted)
+            writer.write(found)
+            report.add(found)
+            if stop.is_set():
+                break
+    report.summary(writer.files, folder, errors)
+    if not report.pictures and formats and output is None:
+        shutil.rmtree(folder)
+    if stop.is_set():
+        print(f"interrupted; the files hold the {report.pictures} pictures done until then", file=sys.stderr)
+        return 130
+    if not errors:
+        return 0
+    return 1 if report.pictures else 2
 
 
 @app.command()
+@click.argument("cfg", type=existing_file)
+@click.argument("weights", type=existing_file)
+@click.option("--output", "-o", type=existing_file, help="The model file; WEIGHTS with .onnx by default.")
+@click.option("--names", help="Class names: coco, voc, or a file of one name a line.")
+@click.option("--size", type=int, help="Side of the input; the cfg's by default.")
+@click.option("--dynamic-size", is_flag=True, help="Take every multiple of 32.")
+@click.option("--batch", type=int, help="Pictures a run; any number by default.")
+@click.option("--resize", help="letterbox or stretch; letterbox by default, stretch for YOLOv1.")
+@click.option("--threshold", type=float, default=0.25, show_default=True, help="Default for the least score.")
+@click.option("--iou", type=float, default=0.45, show_default=True, help="Default for the overlap in suppression.")
 def convert(
-    cfg: Annotated[Path, typer.Argument(help="Darknet's description of the network.")],
-    weights: Annotated[Path, typer.Argument(help="Its trained numbers.")],
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="The model file.", show_default="WEIGHTS with .onnx")
-    ] = None,
-    names: Annotated[
-        str | None, typer.Option(help="Class names: coco, voc, or a file of one name a line.", show_default=False)
-    ] = None,
-    size: Annotated[int | None, typer.Option(help="Side of the input.", show_default="the cfg's")] = None,
-    dynamic_size: Annotated[bool, typer.Option("--dynamic-size", help="Take every multiple of 32.")] = False,
-    batch: Annotated[int | None, typer.Option(help="Pictures a run.", show_default="any number")] = None,
-    resize: Annotated[
-        str | None, typer.Option(help="letterbox or stretch.", show_default="letterbox; stretch for YOLOv1")
-    ] = None,
-    threshold: Annotated[float, typer.Option(help="Default for the least score.")] = 0.25,
-    iou: Annotated[float, typer.Option(help="Default for the overlap in suppression.")] = 0.45,
+    cfg: Path,
+    weights: Path,
+    output: Path | None,
+    names: str | None,
+    size: int | None,
+    dynamic_size: bool,
+    batch: int | None,
+    resize: str | None,
+    threshold: float,
+    iou: float,
 ) -> None:
     """Turn a Darknet detector into one self-contained ONNX file."""
     from onelook.conversion import convert as convert_model
@@ -128,10 +145,9 @@ def convert(
 
 
 @app.command()
-def info(
-    model: Annotated[str, typer.Argument(help="A model file, or a name that 'onelook models' lists.")],
-    as_json: Json = False,
-) -> None:
+@click.argument("model")
+@as_json_option
+def info(model: str, as_json: bool) -> None:
     """Say what a model file is: task, classes, input, size, where it comes from."""
     from onelook.loading import load
 
@@ -169,7 +185,8 @@ def info(
 
 
 @app.command()
-def models(as_json: Json = False) -> None:
+@as_json_option
+def models(as_json: bool) -> None:
     """List what can be loaded by name."""
     from onelook.zoo import CATALOGUE
 
@@ -188,14 +205,20 @@ def models(as_json: Json = False) -> None:
     _table(("name", "input", "classes", "weights", "published AP50", "licence"), rows)
 
 
-class _Errors:
-    """Collects the pictures that could not be read, to be told at the end."""
+@contextlib.contextmanager
+def _stoppable() -> Iterator[threading.Event]:
+    """Ctrl-C sets the event, to be heeded between two pictures; a second one interrupts at once."""
+    stop = threading.Event()
 
-    def __init__(self) -> None:
-        self.errors: list[SourceError] = []
+    def first_time(*unused: object) -> None:
+        stop.set()
+        signal.signal(signal.SIGINT, before)
 
-    def __call__(self, error: SourceError) -> None:
-        self.errors.append(error)
+    before = signal.signal(signal.SIGINT, first_time)
+    try:
+        yield stop
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 class _Report:

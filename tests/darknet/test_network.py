@@ -3,12 +3,12 @@ import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
-import conftest
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from networks import DETECTORS
 from onelook import DarknetError
 from onelook.darknet import Darknet
 
@@ -66,7 +66,7 @@ def test_weights_are_as_many_as_in_the_published_files(shared: Shared, name: str
 
 
 def test_every_row_has_the_shape_that_its_module_gives(tmp_path: Path) -> None:
-    for text in conftest.DETECTORS.values():
+    for text in DETECTORS.values():
         model = network(tmp_path, text).eval()
         x, kept = torch.rand(2, 3, 64, 64), {}
         kept[-1] = x
@@ -76,7 +76,7 @@ def test_every_row_has_the_shape_that_its_module_gives(tmp_path: Path) -> None:
 
 
 def test_heads_decode_the_maps_of_a_whole_batch(tmp_path: Path) -> None:
-    for kind, text in conftest.DETECTORS.items():
+    for kind, text in DETECTORS.items():
         model = network(tmp_path, text).eval()
         boxes, scores = model.decode(model(torch.rand(2, 3, 64, 64)), (64, 64))
         assert boxes.shape[:2] == scores.shape[:2], kind
@@ -84,14 +84,14 @@ def test_heads_decode_the_maps_of_a_whole_batch(tmp_path: Path) -> None:
 
 
 def test_gradients_reach_every_parameter(tmp_path: Path) -> None:
-    for text in conftest.DETECTORS.values():
+    for text in DETECTORS.values():
         model = network(tmp_path, text)
         torch.cat([raw.flatten() for raw in model(torch.rand(2, 3, 64, 64))]).square().sum().backward()
         assert all(parameter.grad is not None for parameter in model.parameters())
 
 
 def test_a_network_prints_its_layers(tmp_path: Path) -> None:
-    text = str(network(tmp_path, conftest.DETECTORS["v2"]))
+    text = str(network(tmp_path, DETECTORS["v2"]))
     assert re.search(r"Reorg\(stride=2", text)
     assert "Head(region, classes=3)" in text
 
@@ -154,23 +154,16 @@ def test_a_few_hostile_kilobytes_are_refused_without_allocating(tmp_path: Path, 
 
 
 OPTIONS = st.sampled_from(
-    "filters size stride pad groups layers from anchors mask classes num output side coords probability tree".split()
+    "filters,size,stride,pad,groups,layers,from,anchors,mask,classes,num,output,side,coords,probability,tree".split(",")
 )
 SECTIONS = st.sampled_from(
-    "convolutional connected local maxpool route shortcut reorg upsample yolo region detection softmax crop sam".split()
+    "convolutional,connected,local,maxpool,route,shortcut,reorg,upsample,yolo,region,detection,softmax,crop".split(",")
 )
+VALUES = st.sampled_from("-1 0 1 2 3 4 7 64 1000 -1,-2 1,2,3,4 x".split(" "))
 
 
 @settings(max_examples=300, deadline=None)
-@given(
-    layers=st.lists(
-        st.tuples(
-            SECTIONS, st.dictionaries(OPTIONS, st.sampled_from("-1 0 1 2 3 4 7 64 1000 -1,-2 1,2,3,4 x".split()))
-        ),
-        min_size=1,
-        max_size=6,
-    )
-)
+@given(layers=st.lists(st.tuples(SECTIONS, st.dictionaries(OPTIONS, VALUES)), min_size=1, max_size=6))
 def test_any_combination_of_layers_builds_or_is_a_darknet_error(
     tmp_path_factory: pytest.TempPathFactory, layers: list[tuple[str, dict[str, str]]]
 ) -> None:

@@ -26,7 +26,7 @@ def test_heads_get_the_numbers_that_opencv_computes(shared: Callable[[str], Path
     network = Darknet(cfg).eval()
     with torch.no_grad():
         for key, tensor in network.state_dict().items():
-            if key.endswith("norm.bias") or key.endswith("conv.bias"):
+            if key.endswith(("norm.bias", "conv.bias")):
                 tensor.normal_(0, 0.3)
             elif key.endswith("running_mean"):
                 tensor.normal_(0, 0.1)

@@ -47,7 +47,8 @@ suppression (
 ) => (float[D, 4] boxes, float[D] scores, int64[D] classes, int64[D] batch_index)
 <
     int64[1] last = {{-1}}, int64[1] first = {{1}}, int64[1] second = {{2}}, int64[1] one = {{1}},
-    int64[1] limit = {{{candidates}}}, int64[2] halves = {{2, 2}}, int64[2] flat = {{0, -1}}, float zero = {{0}}, float tiny = {{1e-20}}
+    int64[1] limit = {{{candidates}}}, int64[2] halves = {{2, 2}}, int64[2] flat = {{0, -1}},
+    float zero = {{0}}, float tiny = {{1e-20}}
 >
 {{
     # The boxes whose best class passes; as many a picture as the fullest picture has, so that a batch stays a tensor.

@@ -6,5 +6,6 @@ import os
 # set stays. Damaged pictures and absent cameras become SourceErrors; OpenCV and FFmpeg need not print them as well.
 os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-# The most pixels a picture may have: 16384 x 16384, decoded 805 MB. A few bytes of a hostile header can ask for more.
+# The most pixels a picture may have: 16384 x 16384, decoded 805 MB. A few bytes of a hostile header can ask for more;
+# where cv2 was imported before onelook, OpenCV's own bound of 2^30 holds.
 os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(2**28))

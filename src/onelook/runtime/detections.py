@@ -166,7 +166,7 @@ class Detections:
             image = picture.to_rgb(image)
         elif self.image is not None:
             image = self.image
-        elif self.frame is None and self.source != "array":
+        elif self.frame is None and self.source.partition(" ")[0] not in ("array", "image", "bytes"):
             image = picture.read(self.source)
         else:
             what = self.source if self.frame is None else f"frame {self.frame} of {self.source}"

@@ -6,7 +6,7 @@ import math
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from onelook.errors import Error, SourceError
 from onelook.runtime.detections import Detections
+from onelook.runtime.picture import is_pil
 from onelook.runtime.resize import Placement, place
 from onelook.runtime.session import ModelInfo, Session, open_session, processors
-from onelook.runtime.picture import is_pil
 from onelook.runtime.sources import STREAM_SCHEMES, Picture, pictures
 
 
@@ -105,7 +105,7 @@ class Detector:
         size: int | tuple[int, int] | None = None,
         batch: int = 1,
         on_error: Callable[[SourceError], None] | None = None,
-    ) -> Iterator[Detections]:
+    ) -> Generator[Detections]:
         """The detections of picture after picture, in order and in constant memory.
 
         Pictures are decoded and searched in threads while the caller works on earlier ones; each result holds its
@@ -118,6 +118,8 @@ class Detector:
                 it the first such error is raised.
         """
         settings = self._settings(score_threshold, iou_threshold, size)
+        if batch < 1:
+            raise Error(f"batch must be 1 or more; found {batch}")
         return self._stream(pictures(source), settings, batch, on_error, keep_images=True)
 
     def _stream(
@@ -127,9 +129,7 @@ class Detector:
         batch: int,
         on_error: Callable[[SourceError], None] | None,
         keep_images: bool,
-    ) -> Iterator[Detections]:
-        if batch < 1:
-            raise Error(f"batch must be 1 or more; found {batch}")
+    ) -> Generator[Detections]:
         # One picture a thread, each from its bytes to its boxes, is faster than all threads on one picture: nothing
         # waits for the slowest part. Measured in benchmarks/end_to_end.py.
         session = self._session(self.threads)

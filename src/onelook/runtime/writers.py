@@ -47,6 +47,13 @@ def run_folder(parent: str | Path = "runs", name: str = "detect") -> Path:
             return folder
 
 
+def check_formats(formats: Collection[str]) -> None:
+    """Raises Error for a format that `open_writer` does not have."""
+    unknown = sorted(set(formats) - set(OUTPUTS))
+    if unknown:
+        raise Error(f"cannot save as {unknown[0]!r}; the formats are {', '.join(OUTPUTS)}")
+
+
 def open_writer(formats: Collection[str], folder: str | Path, sources: Iterable[object] = ()) -> "Writer":
     """Opens the result files in a folder, which is made where it is missing.
 
@@ -65,9 +72,7 @@ def open_writer(formats: Collection[str], folder: str | Path, sources: Iterable[
     Raises:
         Error: a format that does not exist, a folder that cannot be written to.
     """
-    unknown = sorted(set(formats) - set(OUTPUTS))
-    if unknown:
-        raise Error(f"cannot save as {unknown[0]!r}; the formats are {', '.join(OUTPUTS)}")
+    check_formats(formats)
     folder = Path(folder)
     with atomic.writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -175,7 +180,7 @@ class _Names:
 def _root(source: str | Path) -> Path | None:
     """The folder that is named, or the one that stands before the first sign of a pattern; none for a single file."""
     path = Path(source)
-    if os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises for a name that is too long
+    if os.path.isdir(path):
         return path
     pattern = next((i for i, part in enumerate(path.parts) if any(sign in part for sign in "*?[")), None)
     return None if pattern is None else Path(*path.parts[:pattern])

@@ -1,0 +1,167 @@
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+import onelook
+from onelook import Detections, Detector, Error, SourceError
+
+Make = Callable[..., Path]
+
+
+def photograph(seed: int, height: int = 48, width: int = 80) -> NDArray[np.uint8]:
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+
+
+@pytest.fixture(scope="module")
+def detector(model_file: Make) -> Detector:
+    return onelook.load(model_file("v3"), engine="onnxruntime")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for i in range(7):
+        cv2.imwrite(str(tmp_path / f"{i}.png"), photograph(i)[..., ::-1])
+    return tmp_path
+
+
+def assert_same(a: Detections, b: Detections) -> None:
+    assert a.names == b.names
+    np.testing.assert_allclose(a.boxes, b.boxes, atol=1e-2)
+    np.testing.assert_allclose(a.scores, b.scores, atol=1e-4)
+
+
+def test_all_kinds_of_one_picture_give_the_same_detections(detector: Detector, folder: Path) -> None:
+    path = folder / "3.png"
+    expected = detector(photograph(3))
+    assert len(expected) > 3
+    for source in (str(path), path, path.read_bytes(), Image.open(path)):
+        found = detector(source)
+        assert isinstance(found, Detections)
+        assert_same(found, expected)
+    assert detector(str(path)).source == str(path)
+    assert np.array_equal(detector(path).image, photograph(3))
+
+
+def test_lists_folders_and_patterns_give_lists_in_order(detector: Detector, folder: Path) -> None:
+    expected = [detector(photograph(i)) for i in range(7)]
+    for source in (
+        [photograph(i) for i in range(7)],
+        folder,
+        str(folder / "*.png"),
+        (folder / f"{i}.png" for i in range(7)),
+    ):
+        found = detector(source)
+        assert isinstance(found, list)
+        assert len(found) == 7
+        for a, b in zip(found, expected, strict=True):
+            assert_same(a, b)
+    assert isinstance(detector([photograph(1)]), list)
+    assert detector([]) == []
+
+
+@pytest.mark.parametrize("batch", [1, 2, 3, 16])
+def test_batches_change_no_result_and_no_order(model_file: Make, folder: Path, batch: int) -> None:
+    detector = Detector(model_file("v3"), "onnxruntime", threads=3)
+    found = list(detector.stream(folder, batch=batch))
+    assert [Path(one.source).name for one in found] == [f"{i}.png" for i in range(7)]
+    for i, one in enumerate(found):
+        assert_same(one, detector(photograph(i)))
+        assert np.array_equal(one.image, photograph(i))
+
+
+def test_model_files_of_a_fixed_batch_take_any_number_of_pictures(model_file: Make, folder: Path) -> None:
+    expected = Detector(model_file("v3"), "onnxruntime")
+    for one, i in zip(Detector(model_file("v3", batch=4), "onnxruntime").stream(folder), range(7), strict=True):
+        assert_same(one, expected(photograph(i)))
+
+
+def test_a_broken_picture_is_reported_and_the_others_are_done(detector: Detector, folder: Path) -> None:
+    (folder / "2.png").write_bytes(b"broken")
+    errors: list[SourceError] = []
+    found = list(detector.stream([folder, folder / "missing.jpg"], batch=2, on_error=errors.append))
+    assert [Path(one.source).stem for one in found] == ["0", "1", "3", "4", "5", "6"]
+    assert [str(error).split(":")[0] for error in errors] == [str(folder / "2.png"), str(folder / "missing.jpg")]
+    with pytest.raises(SourceError, match=r"2\.png"):
+        list(detector.stream(folder))
+    with pytest.raises(SourceError, match=r"missing\.jpg"):
+        detector(folder / "missing.jpg")
+
+
+def test_no_more_pictures_are_loaded_than_the_threads_need(detector: Detector) -> None:
+    taken = 0
+
+    def endless() -> Iterator[NDArray[np.uint8]]:
+        nonlocal taken
+        while True:
+            taken += 1
+            yield photograph(taken)
+
+    stream = detector.stream(endless())
+    for _ in range(3):
+        next(stream)
+    assert taken <= 3 + 2 * detector.threads
+    before = threading.active_count()
+    stream.close()
+    assert threading.active_count() <= before
+
+
+def test_frames_of_a_video_have_numbers_and_times(detector: Detector, tmp_path: Path) -> None:
+    path = tmp_path / "clip.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 10.0, (80, 48))
+    for i in range(5):
+        writer.write(photograph(i))
+    writer.release()
+    found = detector(path)
+    assert [one.frame for one in found] == [0, 1, 2, 3, 4]
+    assert [one.time for one in found] == pytest.approx([0, 0.1, 0.2, 0.3, 0.4], abs=0.01)
+
+
+def test_thresholds_are_passed_on_and_checked(detector: Detector) -> None:
+    image = photograph(0)
+    assert detector(image, score_threshold=0.6).scores.min() > 0.6
+    assert len(detector(image, score_threshold=0.1)) > len(detector(image, score_threshold=0.6))
+    assert len(detector(image, iou_threshold=0.9)) > len(detector(image, iou_threshold=0.1))
+    for wrong in ({"score_threshold": 1.1}, {"iou_threshold": -0.1}, {"score_threshold": float("nan")}):
+        with pytest.raises(Error, match="must be from 0 to 1"):
+            detector(image, **wrong)
+
+
+def test_size_is_for_models_that_take_any(detector: Detector, model_file: Make) -> None:
+    dynamic = Detector(model_file("v3", dynamic_size=True), "onnxruntime")
+    assert_same(dynamic(photograph(0)), detector(photograph(0)))
+    assert dynamic(photograph(0), size=(96, 160)).boxes.max() <= 80
+    with pytest.raises(Error, match="takes pictures of 64x64 alone"):
+        detector(photograph(0), size=96)
+    with pytest.raises(Error, match="multiples of 32"):
+        dynamic(photograph(0), size=100)
+    assert len(detector(photograph(0), size=64)) == len(detector(photograph(0)))
+
+
+def test_cameras_and_live_streams_are_for_stream(detector: Detector) -> None:
+    for source in (0, "0", "rtsp://127.0.0.1/live"):
+        with pytest.raises(SourceError, match="has no end; use stream"):
+            detector(source)
+
+
+def test_many_threads_may_use_one_detector(detector: Detector) -> None:
+    expected = [detector(photograph(i)) for i in range(8)]
+    found: dict[int, Detections] = {}
+    threads = [threading.Thread(target=lambda i=i: found.__setitem__(i, detector(photograph(i)))) for i in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for i in range(8):
+        assert_same(found[i], expected[i])
+
+
+def test_detector_prints_what_it_is(detector: Detector) -> None:
+    assert "3 classes, 64x64, onnxruntime" in repr(detector)
+    with pytest.raises(Error, match="threads must be 1 or more"):
+        Detector("x.onnx", threads=0)

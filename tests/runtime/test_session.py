@@ -1,0 +1,88 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from onelook import Error, MissingDependencyError, ModelError
+from onelook.runtime import session
+from onelook.runtime.session import open_session
+
+Make = Callable[..., Path]
+
+
+def test_info_is_what_the_file_says(model_file: Make) -> None:
+    info = open_session(model_file("v3"), "onnxruntime").info
+    assert (info.task, info.names, info.size, info.batch) == ("detect", ("cat", "dog", "bird"), (64, 64), None)
+    assert (info.resize, info.sampling, info.score_threshold, info.iou_threshold) == (
+        "letterbox",
+        "darknet",
+        0.25,
+        0.45,
+    )
+    assert not info.dynamic_size
+    assert info.origin["cfg"] == "v3.cfg"
+
+
+def test_threads_and_streams_change_no_result(model_file: Make) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (1, 64, 64, 3), np.uint8)
+    first, *others = (
+        open_session(model_file("v3"), "onnxruntime", threads, streams).run(image, 0.3, 0.45)
+        for threads, streams in ((1, 1), (2, 1), (2, 2))
+    )
+    for other in others:
+        for a, b in zip(first, other, strict=True):
+            np.testing.assert_allclose(a, b, atol=1e-4)
+
+
+@pytest.mark.parametrize("content", [b"", b"not a model", b"\x08\x0a" * 50, b"\xff" * 1000])
+def test_files_that_are_no_model_are_refused_in_one_line(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "x.onnx"
+    path.write_bytes(content)
+    for engine in ("onnxruntime", "auto"):
+        with pytest.raises(ModelError, match=r"x\.onnx: is not a model") as error:
+            open_session(path, engine)
+        assert "\n" not in str(error.value)
+
+
+def test_truncated_model_files_are_refused(model_file: Make, tmp_path: Path) -> None:
+    data = model_file("v3").read_bytes()
+    path = tmp_path / "cut.onnx"
+    for length in (100, len(data) // 2, len(data) - 100):
+        path.write_bytes(data[:length])
+        with pytest.raises(ModelError):
+            open_session(path, "onnxruntime")
+
+
+def test_somebody_elses_onnx_file_is_refused_with_what_to_do(model_file: Make, tmp_path: Path) -> None:
+    model = onnx.load(model_file("v3"))
+    path = tmp_path / "other.onnx"
+
+    def save(**changes: str | None) -> Path:
+        metadata = {entry.key: entry.value for entry in onnx.load(model_file("v3")).metadata_props}
+        metadata |= {key: value for key, value in changes.items() if value is not None}
+        for key in [key for key, value in changes.items() if value is None]:
+            del metadata[key]
+        onnx.helper.set_model_props(model, metadata)
+        onnx.save(model, path)
+        return path
+
+    with pytest.raises(ModelError, match=r"not a model file of onelook's format.*make one with 'onelook convert'"):
+        open_session(save(format=None))
+    with pytest.raises(ModelError, match="is for the task 'segment'"):
+        open_session(save(task="segment"))
+    for change in ({"names": "[1,"}, {"size": "7"}, {"size": None}, {"iou_threshold": "much"}):
+        with pytest.raises(ModelError, match="its metadata is damaged"):
+            open_session(save(**change))
+
+
+def test_missing_files_and_engines_are_named(model_file: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ModelError, match=r"gone\.onnx: there is no such model file"):
+        open_session(tmp_path / "gone.onnx")
+    with pytest.raises(Error, match="engine 'tensorrt' is unknown; choose one of auto, onnxruntime, openvino"):
+        open_session(model_file("v3"), "tensorrt")
+    monkeypatch.setattr(session.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(MissingDependencyError, match=r'pip install "onelook\[openvino\]"'):
+        open_session(model_file("v3"), "openvino")
+    assert open_session(model_file("v3")).engine.startswith("onnxruntime")

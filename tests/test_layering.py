@@ -1,0 +1,78 @@
+"""Which part of the package may import which, and what a start costs."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import onelook
+
+PACKAGE = Path(onelook.__file__).parent
+TORCH_HALF = ("torch", "onnx", "onnxscript", "onnxruntime.quantization")
+
+# module or package -> what it may import of onelook
+ALLOWED = {
+    "errors": set(),
+    "names": {"errors"},
+    "runtime": {"errors", "names", "runtime"},
+    "zoo": {"errors", "names", "zoo"},
+    "boxes": set(),
+    "nms": {"boxes"},
+    "nn": {"nn"},
+    "darknet": {"darknet", "errors", "nn"},
+    "export": {"errors", "export", "nn", "runtime"},
+    "conversion": {"__version__", "darknet", "errors", "export", "names"},
+    "loading": {"conversion", "errors", "runtime", "zoo"},
+    "cli": {"__version__", "conversion", "errors", "loading", "runtime", "zoo"},
+    "__main__": {"cli"},
+    "__init__": {"conversion", "errors", "loading", "runtime"},
+}
+
+
+def imported(path: Path) -> set[str]:
+    """The parts of onelook that a file imports, anywhere in it."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {name.name.split(".")[1] for name in node.names if name.name.startswith("onelook.")}
+        elif isinstance(node, ast.ImportFrom) and node.module == "onelook":
+            found |= {name.name for name in node.names}
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("onelook."):
+            found.add(str(node.module).split(".")[1])
+    return found
+
+
+def test_arrows_go_one_way() -> None:
+    for path in sorted(PACKAGE.rglob("*.py")):
+        part = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+        assert part in ALLOWED, f"{path}: say in ALLOWED what {part} may import"
+        assert imported(path) <= ALLOWED[part], path
+
+
+def loaded_after(code: str) -> set[str]:
+    """The modules that a fresh Python has loaded after some code."""
+    script = f"import sys\n{code}\nprint(*sys.modules, sep='\\n')"
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    return set(result.stdout.split())
+
+
+def test_import_onelook_loads_nothing_heavy() -> None:
+    assert not loaded_after("import onelook") & {"numpy", "cv2", "onnxruntime", "torch", "rich", "click", "asyncio"}
+
+
+def test_detecting_never_imports_torch(model_file: "object", tmp_path: Path) -> None:
+    path = model_file("v3")  # type: ignore[operator]
+    code = f"""
+import numpy as np, onelook
+import onelook.cli, onelook.runtime.writers, onelook.runtime.draw, onelook.zoo.download
+detector = onelook.load({str(path)!r})
+image = np.zeros((40, 60, 3), np.uint8)
+detector(image).save({str(tmp_path / "x.png")!r})
+list(detector.stream([image] * 3))
+"""
+    assert not {module for module in loaded_after(code) if module.split(".")[0] in TORCH_HALF}
+
+
+def test_every_public_name_is_there() -> None:
+    assert all(getattr(onelook, name) is not None for name in onelook.__all__)
+    assert set(onelook.__all__) <= set(dir(onelook))
