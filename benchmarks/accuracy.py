@@ -101,7 +101,7 @@ class OpenCV:
         return dataclasses.replace(
             picture,
             boxes=placement.to_picture(boxes[kept].astype(np.float32)),
-            scores=scores[kept],
+            scores=scores[kept].astype(np.float32),
             classes=pair_class[kept],
         )
 

@@ -4,7 +4,7 @@ import contextlib
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
@@ -49,25 +49,31 @@ def has(*packages: str) -> bool:
     return not missing
 
 
-def yolo11n(folder: Path) -> Any:
-    """Ultralytics' yolo11n with random weights, exported to OpenVINO for pictures of 320 x 320, loaded again."""
+def yolo11n(folder: Path) -> Path:
+    """Ultralytics' yolo11n, exported to OpenVINO for pictures of 320 x 320: the folder of the model.
+
+    Its weights are random, so that it needs no download, and it finds nothing.
+    """
     os.environ |= {"YOLO_CONFIG_DIR": str(folder), "YOLO_OFFLINE": "true", "YOLO_VERBOSE": "false"}
     with contextlib.chdir(folder), contextlib.redirect_stdout(sys.stderr):
         from ultralytics import YOLO  # type: ignore[attr-defined]
 
-        exported = YOLO("yolo11n.yaml", task="detect").export(format="openvino", imgsz=320)
-        model = YOLO(folder / exported, task="detect")
-    try:
-        import torchvision  # type: ignore[import-untyped]  # noqa: F401
-    except (ImportError, RuntimeError):
-        # Its CUDA build does not load beside the CPU build of torch. Ultralytics imports it to warm up, and without it
-        # suppresses by a function of its own.
-        model.add_callback("on_predict_start", lambda predictor: setattr(predictor, "done_warmup", True))
+        return folder / YOLO("yolo11n.yaml", task="detect").export(format="openvino", imgsz=320)
+
+
+def load_yolo(exported: Path | str) -> Any:
+    """The model of such a folder."""
+    from ultralytics import YOLO  # type: ignore[attr-defined]
+
+    model = YOLO(exported, task="detect")
+    # To warm up is to import torchvision, whose only build on PyPI, for CUDA, does not load beside the CPU build of
+    # torch. Without it ultralytics suppresses by a function of its own.
+    model.add_callback("on_predict_start", lambda predictor: setattr(predictor, "done_warmup", True))
     return model
 
 
 def take_turns(
-    contenders: dict[str, Callable[[], object]], rounds: int, seconds: float = 0.2
+    contenders: Mapping[str, Callable[[], object]], rounds: int, seconds: float = 0.2
 ) -> dict[str, list[float]]:
     """The times, in seconds, that each contender's function takes.
 

@@ -7,8 +7,8 @@ Yolo-Fastest-1.1-xl at 320 on the 128 pictures of coco128 val, all processors, c
 - decoding alone and inference alone, each in as many threads as there are processors. As both keep all processors busy,
   the two together cannot take less than the sum of their times: 1 / (1 / decoding + 1 / inference) is the bound;
 - ultralytics, yolo11n exported to OpenVINO at 320, `predict(folder, stream=True)`, each result as JSON too. Its weights
-  are random, so that it needs no download, and it finds nothing: suppression and results cost it less than they would.
-  OpenVINO chooses its precision, bfloat16 on processors that multiply it fast, where ours computes in float32.
+  are random, and it finds nothing: suppression and results cost it less than they would with trained ones. OpenVINO
+  chooses its precision, bfloat16 on processors that multiply it fast; ours is float32.
 
 --memory instead runs `onelook detect` on folders of 1,000 and 10,000 links to these pictures, and prints the most
 memory that it had.
@@ -30,7 +30,7 @@ from pathlib import Path
 import numpy as np
 
 import onelook
-from common import has, model_file, shared, show, take_turns, yolo11n
+from common import has, load_yolo, model_file, shared, show, take_turns, yolo11n
 from onelook.runtime.resize import place
 from onelook.runtime.session import open_session, processors
 from onelook.runtime.sources import pictures
@@ -108,7 +108,7 @@ def main() -> None:
             **stages(model, folder, options.engine),
         }
         if has("ultralytics", "openvino"):
-            peer = yolo11n(Path(temporary))
+            peer = load_yolo(yolo11n(Path(temporary)))
             runs["ultralytics yolo11n, OpenVINO"] = lambda: [
                 json.dumps(found.summary()) for found in peer.predict(folder, stream=True, imgsz=320)
             ]
