@@ -61,14 +61,24 @@ def yolo11n(folder: Path) -> Path:
         return folder / YOLO("yolo11n.yaml", task="detect").export(format="openvino", imgsz=320)
 
 
-def load_yolo(exported: Path | str) -> Any:
-    """The model of such a folder."""
+def load_yolo(exported: Path | str, precision: str | None = None) -> Any:
+    """The model of such a folder, in the precision that OpenVINO chooses or in one of OpenVINO's names ("f32")."""
+    import openvino
     from ultralytics import YOLO  # type: ignore[attr-defined]
 
+    def prepare(predictor: Any) -> None:
+        if predictor.done_warmup:
+            return
+        # To warm up is to import torchvision, whose only build on PyPI, for CUDA, does not load beside the CPU build of
+        # torch. Without it ultralytics suppresses by a function of its own.
+        predictor.done_warmup = True
+        if precision is not None:  # it has no option for this
+            settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": precision}
+            network = next(Path(exported).glob("*.xml"))
+            predictor.model.backend.ov_compiled_model = openvino.compile_model(network, "CPU", settings)
+
     model = YOLO(exported, task="detect")
-    # To warm up is to import torchvision, whose only build on PyPI, for CUDA, does not load beside the CPU build of
-    # torch. Without it ultralytics suppresses by a function of its own.
-    model.add_callback("on_predict_start", lambda predictor: setattr(predictor, "done_warmup", True))
+    model.add_callback("on_predict_start", prepare)
     return model
 
 
@@ -110,7 +120,7 @@ def show(title: str, head: Sequence[str], rows: Sequence[Sequence[str]], *notes:
         console.width = 160
     console.print(table)
     for note in (*notes, _versions()):
-        console.print(note, style="dim", highlight=False)
+        console.print(note, style="dim", highlight=False, soft_wrap=True)
 
 
 def _versions() -> str:

@@ -7,8 +7,8 @@ Yolo-Fastest-1.1-xl at 320 on the 128 pictures of coco128 val, all processors, c
 - decoding alone and inference alone, each in as many threads as there are processors. As both keep all processors busy,
   the two together cannot take less than the sum of their times: 1 / (1 / decoding + 1 / inference) is the bound;
 - ultralytics, yolo11n exported to OpenVINO at 320, `predict(folder, stream=True)`, each result as JSON too. Its weights
-  are random, and it finds nothing: suppression and results cost it less than they would with trained ones. OpenVINO
-  chooses its precision, bfloat16 on processors that multiply it fast; ours is float32.
+  are random, and it finds nothing: suppression and results cost it less than they would with trained ones. As it comes,
+  OpenVINO chooses its precision, bfloat16 on processors that multiply it fast; ours is always float32.
 
 --memory instead runs `onelook detect` on folders of 1,000 and 10,000 links to these pictures, and prints the most
 memory that it had.
@@ -25,7 +25,9 @@ import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -56,6 +58,11 @@ def command(model: Path, folder: Path, engine: str, output: Path) -> list[str]:
     """The command line that detects in a folder."""
     options = ["--model", model, "--engine", engine, "--save", "json", "--output", output]
     return [sys.executable, "-m", "onelook", "detect", str(folder), *map(str, options)]
+
+
+def predict(peer: Any, folder: Path) -> list[str]:
+    """The results of ultralytics as JSON."""
+    return [json.dumps(found.summary()) for found in peer.predict(folder, stream=True, imgsz=320)]
 
 
 def peak_memory(model: Path, folder: Path, engine: str) -> None:
@@ -108,10 +115,9 @@ def main() -> None:
             **stages(model, folder, options.engine),
         }
         if has("ultralytics", "openvino"):
-            peer = load_yolo(yolo11n(Path(temporary)))
-            runs["ultralytics yolo11n, OpenVINO"] = lambda: [
-                json.dumps(found.summary()) for found in peer.predict(folder, stream=True, imgsz=320)
-            ]
+            exported = yolo11n(Path(temporary))
+            runs["ultralytics yolo11n"] = partial(predict, load_yolo(exported), folder)
+            runs["ultralytics yolo11n in float32"] = partial(predict, load_yolo(exported, "f32"), folder)
         times = take_turns(runs, options.rounds, seconds=0)
     times["onelook detect, as it prints"] = printed
     median = {name: statistics.median(some) for name, some in times.items()}

@@ -79,6 +79,8 @@ def detect(
     as_json: bool,
 ) -> int:
     """Find objects in pictures, folders, patterns, videos, cameras (by number) and URLs; any number of them."""
+    import cv2
+
     from onelook.loading import DEFAULT_MODEL, load
     from onelook.runtime.session import processors
     from onelook.runtime.sources import count
@@ -88,6 +90,8 @@ def detect(
     check_formats(formats)
     total = count(list(sources))
     streams = 1 if total == 1 else threads or processors()
+    if streams > 1:
+        cv2.setNumThreads(1)  # each picture has a thread; OpenCV's own would only get in their way
     detector = load(model or DEFAULT_MODEL, engine=engine, threads=threads, streams=streams)
     wanted = None if classes is None else _class_names(classes, detector.info.names)
     errors: list[SourceError] = []

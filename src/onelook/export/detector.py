@@ -45,9 +45,15 @@ class _PixelsToCandidates(nn.Module):
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         x = image.permute(0, 3, 1, 2).float() / 255
         boxes, scores = self.detector.decode(self.detector(x), image.shape[1:3])  # type: ignore[operator]
-        row, column = image[:, image.shape[1] // 2], image[:, :, image.shape[2] // 2]
-        width, height = ((line != GREY).any(-1).sum(-1).clamp(min=1) for line in (row, column))
-        return boxes, scores, torch.stack((width, height, width, height), dim=-1).float()
+        width = _not_grey(image[:, image.shape[1] // 2])
+        height = _not_grey(image[:, :, image.shape[2] // 2])
+        return boxes, scores, torch.cat((width, height, width, height), dim=1).float()
+
+
+def _not_grey(line: Tensor) -> Tensor:
+    """Pixels [B, n, 3] -> how many of each line are of the picture, at least 1: int32 [B, 1]."""
+    grey = (line == GREY).to(torch.int32).amin(-1)
+    return (line.shape[1] - grey.sum(-1, keepdim=True, dtype=torch.int32)).clamp(min=1)
 
 
 def export_detector(

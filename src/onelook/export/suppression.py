@@ -2,7 +2,8 @@
 
 Greedy suppression keeps a detection if no better one of its class that is kept overlaps it. With `S[i, j]` = 1 where
 j is better than i, of the same class and overlaps it, that is the one solution of `keep = (S keep == 0)`, since S is
-triangular. It is found by iteration: after n steps all are right whose chain of rivals has fewer than n links.
+triangular. It is found by iteration from `keep` = 1: after n steps all are right whose chain of rivals has fewer than n
+links. Odd steps keep too few and even ones too many, so two steps that agree are the solution.
 """
 
 import onnx
@@ -18,22 +19,20 @@ _IOU = """
 # IoU less a penalty for distant centres: DIoU-NMS of Zheng et al., 2020 (arXiv:1911.08287, section 3.3).
 _DIOU = """
     iou = Div(intersection, union)
-    hull_min = Min(min_i, min_j)
-    hull_max = Max(max_i, max_j)
-    hull = Sub(hull_max, hull_min)
-    hull_squared = Mul(hull, hull)
-    bare_diagonal = ReduceSum<keepdims = 0>(hull_squared, last)
+    side_i = Unsqueeze(side, last)
+    side_j = Unsqueeze(side, second)
+    side_sum = Add(side_i, side_j)
+    hull = Sub(side_sum, common)
+    bare_diagonal = ReduceSumSquare<keepdims = 0>(hull, first)
     diagonal = Max(bare_diagonal, tiny)
-    sum_i = Add(min_i, max_i)
-    sum_j = Add(min_j, max_j)
-    apart = Sub(sum_i, sum_j)
-    apart_squared = Mul(apart, apart)
-    twice_distance = ReduceSum<keepdims = 0>(apart_squared, last)
-    quarter = Constant<value_float = 0.25>()
-    distance = Mul(twice_distance, quarter)
+    sum = Add(minimum, maximum)
+    centre = Mul(sum, half)
+    centre_i = Unsqueeze(centre, last)
+    centre_j = Unsqueeze(centre, second)
+    apart = Sub(centre_i, centre_j)
+    distance = ReduceSumSquare<keepdims = 0>(apart, first)
     ratio = Div(distance, diagonal)
-    power = Constant<value_float = {beta}>()
-    penalty = Pow(ratio, power)
+    penalty = Pow(ratio, beta)
     overlap = Sub(iou, penalty)
 """
 
@@ -46,9 +45,9 @@ suppression (
     float score_threshold, float iou_threshold
 ) => (float[D, 4] boxes, float[D] scores, int64[D] classes, int64[D] batch_index)
 <
-    int64[1] last = {{-1}}, int64[1] first = {{1}}, int64[1] second = {{2}}, int64[1] one = {{1}},
-    int64[1] limit = {{{candidates}}}, int64[2] halves = {{2, 2}}, int64[2] flat = {{0, -1}},
-    float zero = {{0}}, float tiny = {{1e-20}}
+    int64[1] last = {{-1}}, int64[1] first = {{1}}, int64[1] second = {{2}}, int64 one = {{1}},
+    int64 limit = {{{candidates}}}, int64[2] halves = {{2, 2}}, int64[2] flat = {{0, -1}}, int64 column = {{0}},
+    float zero = {{0}}, float unit = {{1}}, float half = {{0.5}}, float tiny = {{1e-20}}, float beta = {{{beta}}}
 >
 {{
     # The boxes whose best class passes; as many a picture as the fullest picture has, so that a batch stays a tensor.
@@ -57,8 +56,7 @@ suppression (
     passes_int = Cast<to = 7>(passes)
     passing = ReduceSum<keepdims = 0>(passes_int, last)
     fullest = ReduceMax(passing)
-    box_limit = Min(fullest, limit)
-    box_count = Max(box_limit, one)
+    box_count = Clip(fullest, one, limit)
     _, box_index = TopK(best, box_count)
     box_rows = Unsqueeze(box_index, last)
     passing_scores = GatherND<batch_dims = 1>(all_scores, box_rows)
@@ -69,8 +67,7 @@ suppression (
     pair_passes_int = Cast<to = 7>(pair_passes)
     pair_passing = ReduceSum<keepdims = 0>(pair_passes_int, last)
     pair_fullest = ReduceMax(pair_passing)
-    pair_limit = Min(pair_fullest, limit)
-    pair_count = Max(pair_limit, one)
+    pair_count = Clip(pair_fullest, one, limit)
     pair_scores, pair_index = TopK(pair_all, pair_count)
     score_shape = Shape(all_scores)
     class_count = Gather(score_shape, second)
@@ -80,30 +77,31 @@ suppression (
     pair_box_rows = GatherND<batch_dims = 1>(box_rows, pair_rows)
     pair_boxes = GatherND<batch_dims = 1>(all_boxes, pair_box_rows)
 
-    # Their overlap with each other, of boxes relative to the picture: [B, P, P].
+    # Their overlap with each other, of boxes relative to the picture: [B, P, P], from x and y: [B, 2, P, P].
     extent_row = Unsqueeze(extent, first)
     relative = Div(pair_boxes, extent_row)
-    minimum, maximum = Split<axis = -1>(relative, halves)
-    min_i = Unsqueeze(minimum, second)
-    max_i = Unsqueeze(maximum, second)
-    min_j = Unsqueeze(minimum, first)
-    max_j = Unsqueeze(maximum, first)
+    coordinates = Transpose<perm = [0, 2, 1]>(relative)
+    minimum, maximum = Split<axis = 1>(coordinates, halves)
+    min_i = Unsqueeze(minimum, last)
+    max_i = Unsqueeze(maximum, last)
+    min_j = Unsqueeze(minimum, second)
+    max_j = Unsqueeze(maximum, second)
     side = Sub(maximum, minimum)
     positive_side = Relu(side)
-    area = ReduceProd<keepdims = 0>(positive_side, last)
-    area_i = Unsqueeze(area, second)
+    area = ReduceProd<keepdims = 0>(positive_side, first)
+    area_i = Unsqueeze(area, last)
     area_j = Unsqueeze(area, first)
     common_min = Max(min_i, min_j)
     common_max = Min(max_i, max_j)
     common = Sub(common_max, common_min)
     positive_common = Relu(common)
-    intersection = ReduceProd<keepdims = 0>(positive_common, last)
+    intersection = ReduceProd<keepdims = 0>(positive_common, first)
     area_sum = Add(area_i, area_j)
     bare_union = Sub(area_sum, intersection)
     union = Max(bare_union, tiny)
     {overlap}
 
-    class_i = Unsqueeze(pair_class, second)
+    class_i = Unsqueeze(pair_class, last)
     class_j = Unsqueeze(pair_class, first)
     same_class = Equal(class_i, class_j)
     overlaps = Greater(overlap, iou_threshold)
@@ -112,36 +110,45 @@ suppression (
     below = Constant<value_int = -1>()
     suppresses = Trilu<upper = 0>(rivals_float, below)
 
-    # keep = (suppresses keep == 0), two steps a turn.
-    go = Constant<value = bool {{1}}>()
-    score_column = Unsqueeze(pair_scores, last)
-    all_kept = GreaterOrEqual(score_column, zero)
-    all_kept_float = Cast<to = 1>(all_kept)
-    kept = Loop(pair_count, go, all_kept_float) <body = settle (int64 turn, bool unused, float[B, P, 1] keep)
+    # keep = (suppresses keep == 0), four steps as they are, which mostly are enough, and the rest in a loop.
+    hits_1 = ReduceSum(suppresses, last)
+    bare_1 = Sub(unit, hits_1)
+    keep_1 = Relu(bare_1)
+    hits_2 = MatMul(suppresses, keep_1)
+    bare_2 = Sub(unit, hits_2)
+    keep_2 = Relu(bare_2)
+    hits_3 = MatMul(suppresses, keep_2)
+    bare_3 = Sub(unit, hits_3)
+    keep_3 = Relu(bare_3)
+    hits_4 = MatMul(suppresses, keep_3)
+    bare_4 = Sub(unit, hits_4)
+    keep_4 = Relu(bare_4)
+    doubt = Sub(keep_4, keep_3)
+    most_doubt = ReduceMax<keepdims = 0>(doubt)
+    unsettled = Greater(most_doubt, zero)
+    kept = Loop(pair_count, unsettled, keep_4) <body = settle (int64 turn, bool unused, float[B, P, 1] keep)
         => (bool again, float[B, P, 1] next)
     {{
         hits = MatMul(suppresses, keep)
-        free = LessOrEqual(hits, zero)
-        halfway = Cast<to = 1>(free)
-        next_hits = MatMul(suppresses, halfway)
-        next_free = LessOrEqual(next_hits, zero)
-        next = Cast<to = 1>(next_free)
-        change = Sub(next, halfway)
-        size = ReduceMax<keepdims = 0>(change)
-        smallest = ReduceMin<keepdims = 0>(change)
-        again = Greater(size, smallest)
+        bare = Sub(unit, hits)
+        fewest = Relu(bare)
+        next_hits = MatMul(suppresses, fewest)
+        next_bare = Sub(unit, next_hits)
+        next = Relu(next_bare)
+        change = Sub(next, fewest)
+        most_change = ReduceMax<keepdims = 0>(change)
+        again = Greater(most_change, zero)
     }}>
 
-    kept_scores = Mul(score_column, kept)
-    score_row = Squeeze(kept_scores, last)
-    detected = Greater(score_row, score_threshold)
+    kept_row = Squeeze(kept, last)
+    kept_scores = Mul(pair_scores, kept_row)
+    detected = Greater(kept_scores, score_threshold)
     found = NonZero(detected)
     rows = Transpose(found)
     boxes = GatherND(pair_boxes, rows)
     scores = GatherND(pair_scores, rows)
     classes = GatherND(pair_class, rows)
-    zero_index = Constant<value_int = 0>()
-    batch_index = Gather<axis = 0>(found, zero_index)
+    batch_index = Gather(found, column)
 }}
 """
 
@@ -152,5 +159,5 @@ def suppression(diou_beta: float | None = None) -> onnx.ModelProto:
     Args:
         diou_beta: the power of the penalty of DIoU-NMS; None takes the plain IoU.
     """
-    overlap = _IOU if diou_beta is None else _DIOU.format(beta=float(diou_beta))
-    return onnx.parser.parse_model(_GRAPH.format(candidates=CANDIDATES, overlap=overlap))
+    overlap = _IOU if diou_beta is None else _DIOU
+    return onnx.parser.parse_model(_GRAPH.format(candidates=CANDIDATES, overlap=overlap, beta=float(diou_beta or 1)))
