@@ -5,8 +5,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from networks import DETECTORS
+
+# CI tries the same examples every time, so that a change is judged by what it changes; elsewhere new ones are tried.
+settings.register_profile("ci", derandomize=True, deadline=None)
+settings.register_profile("local", deadline=None)
+settings.load_profile("ci" if os.environ.get("CI") else "local")
 
 SHARED = Path(os.environ.get("ONELOOK_SHARED", Path(__file__).parents[2] / "shared"))
 
