@@ -62,6 +62,7 @@ def app() -> None:
 @click.option("--size", type=int, help="Side of the input, for a model file that takes any.")
 @click.option("--batch", type=int, default=1, show_default=True, help="Pictures a run; more than 1 pays on a GPU.")
 @click.option("--engine", default="auto", show_default=True, help="auto, onnxruntime or openvino.")
+@click.option("--precision", default="float32", show_default=True, help="float32, or fastest (OpenVINO: bfloat16).")
 @click.option("--threads", type=int, help="Of the processor; all of them by default.")
 @as_json_option
 def detect(
@@ -75,6 +76,7 @@ def detect(
     size: int | None,
     batch: int,
     engine: str,
+    precision: str,
     threads: int | None,
     as_json: bool,
 ) -> int:
@@ -92,7 +94,7 @@ def detect(
     streams = 1 if total == 1 else threads or processors()
     if streams > 1:
         cv2.setNumThreads(1)  # each picture has a thread; OpenCV's own would only get in their way
-    detector = load(model or DEFAULT_MODEL, engine=engine, threads=threads, streams=streams)
+    detector = load(model or DEFAULT_MODEL, engine=engine, threads=threads, streams=streams, precision=precision)
     wanted = None if classes is None else _class_names(classes, detector.info.names)
     errors: list[SourceError] = []
     stream = detector.stream(list(sources), threshold, iou, size, batch, on_error=errors.append)

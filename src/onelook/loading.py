@@ -17,6 +17,7 @@ def load(
     engine: str = "auto",
     threads: int | None = None,
     streams: int = 1,
+    precision: str = "float32",
 ) -> Detector:
     """Load a detector.
 
@@ -24,7 +25,7 @@ def load(
         model: the path of a model file; a name that `onelook models` lists, downloaded and converted at first use; or
             the paths of a Darknet cfg and its weights, converted at first use. Conversions are kept in the cache.
         class_names: for a cfg and weights: "coco", "voc", a file of one name a line, or the names.
-        engine, threads, streams: as of `Detector`.
+        engine, threads, streams, precision: as of `Detector`.
 
     Raises:
         ModelError: no such model file, or not one of onelook's.
@@ -32,7 +33,7 @@ def load(
         ZooError: an unknown name, or a download that failed.
         MissingDependencyError: a conversion or engine needs a package that is not installed.
     """
-    return Detector(_model_file(model, class_names), engine, threads, streams)
+    return Detector(_model_file(model, class_names), engine, threads, streams, precision)
 
 
 def _model_file(

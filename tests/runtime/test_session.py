@@ -36,6 +36,17 @@ def test_threads_and_streams_change_no_result(model_file: Make) -> None:
             np.testing.assert_allclose(a, b, atol=1e-4)
 
 
+def test_openvino_is_exact_unless_asked_for_speed(model_file: Make) -> None:
+    pytest.importorskip("openvino")
+    image = np.random.default_rng(0).integers(0, 256, (1, 64, 64, 3), np.uint8)
+    exact = open_session(model_file("v3"), "openvino")
+    assert exact.engine == "openvino (float32)"
+    fast = open_session(model_file("v3"), "openvino", precision="fastest")
+    assert fast.engine in ("openvino (float32)", "openvino (bfloat16)", "openvino (float16)")
+    best, near = exact.run(image, 0.3, 0.45)[1].max(), fast.run(image, 0.3, 0.45)[1].max()
+    assert near == pytest.approx(best, abs=0.05)
+
+
 @pytest.mark.parametrize("content", [b"", b"not a model", b"\x08\x0a" * 50, b"\xff" * 1000])
 def test_files_that_are_no_model_are_refused_in_one_line(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "x.onnx"
@@ -82,6 +93,8 @@ def test_missing_files_and_engines_are_named(model_file: Make, tmp_path: Path, m
         open_session(tmp_path / "gone.onnx")
     with pytest.raises(Error, match="engine 'tensorrt' is unknown; choose one of auto, onnxruntime, openvino"):
         open_session(model_file("v3"), "tensorrt")
+    with pytest.raises(Error, match="precision 'double' is unknown; choose one of float32, fastest"):
+        open_session(model_file("v3"), precision="double")
     monkeypatch.setattr(session.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(MissingDependencyError, match=r'pip install "onelook\[openvino\]"'):
         open_session(model_file("v3"), "openvino")

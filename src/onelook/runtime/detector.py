@@ -39,6 +39,7 @@ class Detector:
         threads: of the processor to use; all of them by default.
         streams: pictures to search at once: 1 puts all threads on one picture. `stream` opens a session of its own with
             as many as there are threads; say so here if it is all that will be called.
+        precision: "float32", or "fastest" to let the engine trade the last digits for speed; see `open_session`.
 
     Raises:
         ModelError: no such file, or not a detector of onelook's format.
@@ -48,10 +49,17 @@ class Detector:
     ['car', 'person']
     """
 
-    def __init__(self, path: str | Path, engine: str = "auto", threads: int | None = None, streams: int = 1):
+    def __init__(
+        self,
+        path: str | Path,
+        engine: str = "auto",
+        threads: int | None = None,
+        streams: int = 1,
+        precision: str = "float32",
+    ):
         if threads is not None and threads < 1:
             raise Error(f"threads must be 1 or more; found {threads}")
-        self._path, self._engine = Path(path), engine
+        self._path, self._engine, self._precision = Path(path), engine, precision
         self.threads = threads or processors()
         self._lock = threading.Lock()
         self._sessions: dict[int, Session] = {}
@@ -214,7 +222,7 @@ class Detector:
         """The session for so many threads that call it at once, loaded when first asked for."""
         with self._lock:
             if streams not in self._sessions:
-                self._sessions[streams] = open_session(self._path, self._engine, self.threads, streams)
+                self._sessions[streams] = open_session(self._path, self._engine, self.threads, streams, self._precision)
             return self._sessions[streams]
 
 
