@@ -123,6 +123,9 @@ class OpenVinoSession:
         shape = [side.get_length() if side.is_static else None for side in model.input("image").partial_shape]
         self.info = _info(path, metadata, shape)
         self._requests = threading.local()
+        # The first array that comes out of OpenVINO sets up its tie to NumPy; two threads that do so at once can wait
+        # for each other for ever.
+        openvino.Tensor(np.zeros(1, np.float32)).data.sum()
         kind = self._compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
         self.engine = f"openvino ({_PRECISION_NAMES.get(kind, kind)})"
 
