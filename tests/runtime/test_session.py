@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -45,6 +47,35 @@ def test_openvino_is_exact_unless_asked_for_speed(model_file: Make) -> None:
     assert fast.engine in ("openvino (float32)", "openvino (bfloat16)", "openvino (float16)")
     best, near = exact.run(image, 0.3, 0.45)[1].max(), fast.run(image, 0.3, 0.45)[1].max()
     assert near == pytest.approx(best, abs=0.05)
+
+
+EIGHT_THREADS = """
+import sys, threading
+import numpy as np
+from onelook.runtime.session import open_session
+
+sys.setswitchinterval(1e-6)
+session = open_session(sys.argv[1], "openvino", threads=2, streams=8)
+image = np.zeros((1, 64, 64, 3), np.uint8)
+ready = threading.Barrier(8)
+
+def work():
+    ready.wait()
+    session.run(image, 0.3, 0.45)
+
+threads = [threading.Thread(target=work) for _ in range(8)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+"""
+
+
+def test_many_threads_may_use_openvino_first_at_the_same_moment(model_file: Make) -> None:
+    """Its binding to NumPy then waited for itself for ever, in one process of a few."""
+    pytest.importorskip("openvino")
+    for _ in range(5):
+        subprocess.run([sys.executable, "-c", EIGHT_THREADS, str(model_file("v3"))], check=True, timeout=60)
 
 
 @pytest.mark.parametrize("content", [b"", b"not a model", b"\x08\x0a" * 50, b"\xff" * 1000])
