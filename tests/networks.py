@@ -23,6 +23,9 @@ DETECTORS = {
     + "[route]\nlayers=-2\n[reorg]\nstride=2\n[route]\nlayers=-1,-3\n"
     + conv(16, 1, activation="linear", batch_normalize=0)
     + "[region]\nanchors=1.0,1.5, 2.5,1.2\nclasses=3\ncoords=4\nnum=2\nsoftmax=1\n",
+    "tree": BODY
+    + conv(28, 1, activation="linear", batch_normalize=0)
+    + "[region]\nanchors=1.0,1.5, 2.5,1.2\nclasses=9\ncoords=4\nnum=2\nsoftmax=1\ntree=data/9.tree\n",
     "v3": BODY
     + conv(24, 1, activation="linear", batch_normalize=0)
     + "[yolo]\nmask=1,2,3\nanchors=5,8, 16,20, 30,16, 40,50\nclasses=3\nnum=4\n"
@@ -39,3 +42,7 @@ DETECTORS = {
     + conv(16, 1, activation="logistic", batch_normalize=0)
     + "[yolo]\nmask=0,1\nanchors=16,20, 30,16\nclasses=3\nnum=2\nscale_x_y=2.0\nnew_coords=1\n",
 }
+
+# A WordTree of two roots and three levels:  0 -> (2, 3), 3 -> (4, 5, 6), 1 -> (7, 8)
+PARENTS = (-1, -1, 0, 0, 3, 3, 3, 1, 1)
+TREE = "".join(f"n{i:08} {parent}\n" for i, parent in enumerate(PARENTS))

@@ -1,7 +1,7 @@
 """`onelook.load`: a detector from a model file, a name of the zoo, or Darknet's two files."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from onelook import zoo
@@ -47,8 +47,9 @@ def _model_file(
         entry = zoo.find(str(model))
         cached = zoo.cache_directory() / entry.name / "model.onnx"
         if not cached.exists():
+            convert = _converter()  # before anything is downloaded
             cfg, weights = zoo.fetch(entry.name)
-            _convert(cfg, weights, cached, entry.classes)
+            convert(cfg, weights, cached, entry.classes)
         return cached
     path = Path(model)
     if path.suffix in (".cfg", ".weights"):
@@ -70,11 +71,12 @@ def _converted(cfg: Path, weights: Path, class_names: str | Path | Sequence[str]
             raise ModelError(f"{path}: cannot be read: {error.strerror}") from None
     cached = zoo.cache_directory() / "converted" / f"{digest.hexdigest()[:32]}.onnx"
     if not cached.exists():
-        _convert(cfg, weights, cached, class_names)
+        _converter()(cfg, weights, cached, class_names)
     return cached
 
 
-def _convert(cfg: Path, weights: Path, output: Path, class_names: str | Path | Sequence[str] | None) -> None:
-    from onelook.conversion import convert  # needs torch, which the torch-free install lacks
+def _converter() -> Callable[..., Path]:
+    """`onelook.convert`; a MissingDependencyError says so where torch is not installed."""
+    from onelook.conversion import convert
 
-    convert(cfg, weights, output, class_names)
+    return convert

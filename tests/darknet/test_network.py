@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from networks import DETECTORS
+from networks import DETECTORS, TREE
 from onelook import DarknetError
 from onelook.darknet import Darknet
 
@@ -17,6 +17,7 @@ Shared = Callable[[str], Path]
 
 def network(folder: Path, text: str, device: str = "cpu") -> Darknet:
     path = folder / "net.cfg"
+    (folder / "9.tree").write_text(TREE)
     path.write_text(text)
     return Darknet(path, device=device)
 
@@ -80,7 +81,8 @@ def test_heads_decode_the_maps_of_a_whole_batch(tmp_path: Path) -> None:
         model = network(tmp_path, text).eval()
         boxes, scores = model.decode(model(torch.rand(2, 3, 64, 64)), (64, 64))
         assert boxes.shape[:2] == scores.shape[:2], kind
-        assert (model.task, model.classes, scores.shape[2]) == ("detect", 3, 3)
+        classes = 9 if kind == "tree" else 3
+        assert (model.task, model.classes, scores.shape[2]) == ("detect", classes, classes)
 
 
 def test_gradients_reach_every_parameter(tmp_path: Path) -> None:
@@ -94,6 +96,14 @@ def test_a_network_prints_its_layers(tmp_path: Path) -> None:
     text = str(network(tmp_path, DETECTORS["v2"]))
     assert re.search(r"Reorg\(stride=2", text)
     assert "Head(region, classes=3)" in text
+
+
+def test_a_tree_that_is_missing_or_of_another_size_is_refused(tmp_path: Path) -> None:
+    text = DETECTORS["tree"]
+    with pytest.raises(DarknetError, match=r"\[region\] has 8 classes; its tree .*9\.tree has 9"):
+        network(tmp_path, text.replace("classes=9", "classes=8").replace("filters=28", "filters=26"))
+    with pytest.raises(DarknetError, match=r"\[region\] needs the tree file 'data/8\.tree'; put it beside"):
+        network(tmp_path, text.replace("9.tree", "8.tree"))
 
 
 TWO = "[net]\nwidth=8\nheight=8\n[convolutional]\nfilters=4\nactivation=linear\n"

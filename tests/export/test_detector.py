@@ -17,7 +17,7 @@ from onelook.runtime.session import open_session
 
 Make = Callable[..., Path]
 Files = Callable[[str], tuple[Path, Path]]
-KINDS = ["v1", "v2", "v3", "v4", "new_coords"]
+KINDS = ["v1", "v2", "tree", "v3", "v4", "new_coords"]
 
 
 def engines() -> list[str]:

@@ -7,6 +7,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from networks import PARENTS
 from onelook.nn.decode import decode_yolo_v1, decode_yolo_v2, decode_yolo_v3
 from onelook.nn.wordtree import WordTree
 
@@ -93,10 +94,6 @@ def test_yolo_v3_and_v4_decode_as_their_papers_say(scale: float, new_coords: boo
                 expected.append((xyxy((x + column) * 32, (y + row) * 32, w * pw, h * ph), objectness * scores))
     found = decode_yolo_v3(torch.from_numpy(raw), size, anchors, scale, new_coords)
     check(found, expected)
-
-
-# A tree of two roots and three levels:  0 -> (2, 3), 3 -> (4, 5, 6), 1 -> (7, 8)
-PARENTS = (-1, -1, 0, 0, 3, 3, 3, 1, 1)
 
 
 def naive_class(logits: Array, parents: tuple[int, ...], threshold: float = 0.5) -> int:
