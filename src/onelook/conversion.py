@@ -1,21 +1,21 @@
 """Darknet's cfg and weights -> one model file."""
 
 import hashlib
+import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
 
 from onelook import __version__, names
 from onelook.errors import DarknetError, MissingDependencyError
 
-try:
-    from onelook import darknet
-    from onelook.export import export_detector
-except ModuleNotFoundError as error:
-    if error.name is None or error.name.partition(".")[0] not in ("torch", "onnx", "onnxscript"):
-        raise
-    raise MissingDependencyError(
-        f'{error.name} is not installed, and converting a Darknet model needs it; pip install "onelook[train]"'
-    ) from None
+
+def need_torch_half() -> None:
+    """Raises MissingDependencyError where a package that converting needs is not installed."""
+    for package in ("torch", "onnx", "onnxscript"):
+        if importlib.util.find_spec(package) is None:
+            raise MissingDependencyError(
+                f'{package} is not installed, and converting a Darknet model needs it; pip install "onelook[train]"'
+            )
 
 
 def convert(
@@ -49,7 +49,12 @@ def convert(
     Raises:
         DarknetError: the files are no detector, or do not belong together.
         ModelError: the model file cannot be written.
+        MissingDependencyError: torch or onnx is not installed.
     """
+    need_torch_half()
+    from onelook import darknet
+    from onelook.export import export_detector
+
     description = darknet.read_cfg(cfg)
     network = darknet.Darknet(description, device="meta", size=size)
     if network.task != "detect":

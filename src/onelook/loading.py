@@ -1,10 +1,11 @@
 """`onelook.load`: a detector from a model file, a name of the zoo, or Darknet's two files."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from onelook import zoo
+from onelook.conversion import convert, need_torch_half
 from onelook.errors import ModelError
 from onelook.runtime.detector import Detector
 
@@ -47,7 +48,7 @@ def _model_file(
         entry = zoo.find(str(model))
         cached = zoo.cache_directory() / entry.name / "model.onnx"
         if not cached.exists():
-            convert = _converter()  # before anything is downloaded
+            need_torch_half()  # before anything is downloaded
             cfg, weights = zoo.fetch(entry.name)
             convert(cfg, weights, cached, entry.classes)
         return cached
@@ -71,12 +72,5 @@ def _converted(cfg: Path, weights: Path, class_names: str | Path | Sequence[str]
             raise ModelError(f"{path}: cannot be read: {error.strerror}") from None
     cached = zoo.cache_directory() / "converted" / f"{digest.hexdigest()[:32]}.onnx"
     if not cached.exists():
-        _converter()(cfg, weights, cached, class_names)
+        convert(cfg, weights, cached, class_names)
     return cached
-
-
-def _converter() -> Callable[..., Path]:
-    """`onelook.convert`; a MissingDependencyError says so where torch is not installed."""
-    from onelook.conversion import convert
-
-    return convert
