@@ -153,6 +153,13 @@ def test_models_lists_the_zoo(tmp_path: Path) -> None:
     assert {"yolov3", "yolo-fastest-1.1-xl"} <= {row["name"] for row in rows}
 
 
+def test_nothing_found_is_said(model_file: Make, photos: Path, tmp_path: Path) -> None:
+    words = ("--model", model_file("v3"), "--threshold", "1", "--save", "none")
+    one, all_four = (onelook("detect", source, *words, folder=tmp_path) for source in (photos / "0.png", photos))
+    assert (one.returncode, one.stdout) == (0, "nothing found\n")
+    assert all_four.stdout.startswith("nothing found\n4 pictures, 0 objects, ")
+
+
 def test_version_and_help(tmp_path: Path) -> None:
     assert __version__ in onelook("--version", folder=tmp_path).stdout
     for verb in ("detect", "convert", "info", "models"):

@@ -271,13 +271,16 @@ class _Report:
 
     def summary(self, files: list[Path], folder: Path | None, errors: list[SourceError]) -> None:
         if not self._as_json:
-            if self._only is not None:
+            if self.pictures and not self.objects:
+                print("nothing found")
+            elif self._only is not None:
                 rows = [
                     (one.name, f"{one.score:.2f}", " ".join(f"{side:.0f}" for side in one.box)) for one in self._only
                 ]
                 _table(("class", "score", "box (x1 y1 x2 y2)"), rows)
             elif self.pictures:
                 _table(("class", "objects"), [(name, str(n)) for name, n in self.objects.most_common()])
+            if self.pictures and self._only is None:
                 rate = self.pictures / self._seconds
                 print(f"{self.pictures} pictures, {self.objects.total()} objects, {rate:.1f} pictures/s")
             if len(files) == 1:
