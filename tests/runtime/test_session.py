@@ -5,9 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnx.compose
 import pytest
 
-from onelook import Error, MissingDependencyError, ModelError
+from onelook import Detector, Error, MissingDependencyError, ModelError
 from onelook.runtime import session
 from onelook.runtime.session import open_session
 
@@ -114,9 +115,17 @@ def test_somebody_elses_onnx_file_is_refused_with_what_to_do(model_file: Make, t
         open_session(save(format=None))
     with pytest.raises(ModelError, match="is for the task 'segment'"):
         open_session(save(task="segment"))
-    for change in ({"names": "[1,"}, {"size": "7"}, {"size": None}, {"iou_threshold": "much"}):
+    for change in ({"names": "[1,"}, {"size": "7"}, {"size": None}, {"size": "[96, 64]"}, {"iou_threshold": "much"}):
         with pytest.raises(ModelError, match="its metadata is damaged"):
             open_session(save(**change))
+    with pytest.raises(ModelError, match=r"finds class [12]; its metadata names 1 classes"):
+        Detector(save(names='["cat"]'))(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8))
+    kept = dict.fromkeys(("rename_nodes", "rename_edges", "rename_outputs", "rename_initializers"), False)
+    renamed = onnx.compose.add_prefix(model, "x/", **kept)
+    onnx.save(renamed, path)
+    for engine in ("onnxruntime", "openvino"):
+        with pytest.raises(ModelError, match=r"is no detector: expected the inputs image, .*found x/image"):
+            open_session(path, engine)
 
 
 def test_missing_files_and_engines_are_named(model_file: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from onelook.errors import Error, SourceError
+from onelook.errors import Error, ModelError, SourceError
 from onelook.runtime.detections import Detections
 from onelook.runtime.picture import is_pil
 from onelook.runtime.resize import Placement, place
@@ -176,6 +176,8 @@ class Detector:
             else:
                 loaded.append((image, place(image, part, info.resize, info.sampling)))
         boxes, scores, classes, batch_index = session.run(canvas, settings.score_threshold, settings.iou_threshold)
+        if len(classes) and not 0 <= classes.min() <= classes.max() < len(info.names):
+            raise ModelError(f"{info.path}: finds class {classes.max()}; its metadata names {len(info.names)} classes")
         results: list[Detections | SourceError] = []
         for i, (picture, found) in enumerate(zip(some, loaded, strict=True)):
             if isinstance(found, SourceError):

@@ -18,6 +18,8 @@ PRECISIONS = ("float32", "fastest")
 _PRECISION_NAMES = {"f32": "float32", "bf16": "bfloat16", "f16": "float16"}  # as OpenVINO calls them
 FORMAT = "onelook/1"
 TASKS = ("detect",)
+INPUTS = ("image", "score_threshold", "iou_threshold")
+OUTPUTS = ("boxes", "scores", "classes", "batch_index")
 METADATA = (
     "format", "task", "names", "size", "resize", "sampling", "score_threshold", "iou_threshold", "parameters",
     "multiply_adds", "origin",
@@ -82,8 +84,9 @@ class OnnxRuntimeSession:
             self._session = onnxruntime.InferenceSession(path, options, providers=providers)
         except Exception as error:  # onnxruntime has no common base class for its errors
             raise ModelError(f"{path}: is not a model that ONNX Runtime can run: {_line(error)}") from None
-        image = self._session.get_inputs()[0]
-        self.info = _info(path, self._session.get_modelmeta().custom_metadata_map, image.shape)
+        inputs = {value.name: list(value.shape) for value in self._session.get_inputs()}
+        outputs = {value.name for value in self._session.get_outputs()}
+        self.info = _info(path, self._session.get_modelmeta().custom_metadata_map, inputs, outputs)
         self.engine = f"onnxruntime ({self._session.get_providers()[0].removesuffix('ExecutionProvider')})"
 
     def run(
@@ -91,7 +94,7 @@ class OnnxRuntimeSession:
     ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]:
         """See `Session`."""
         boxes, scores, classes, batch_index = self._session.run(
-            ("boxes", "scores", "classes", "batch_index"),
+            OUTPUTS,
             {
                 "image": images,
                 "score_threshold": np.asarray(score_threshold, np.float32),
@@ -120,8 +123,11 @@ class OpenVinoSession:
             for key in METADATA
             if model.has_rt_info(["framework", key])
         }
-        shape = [side.get_length() if side.is_static else None for side in model.input("image").partial_shape]
-        self.info = _info(path, metadata, shape)
+        inputs = {
+            value.any_name: [side.get_length() if side.is_static else None for side in value.partial_shape]
+            for value in model.inputs
+        }
+        self.info = _info(path, metadata, inputs, {value.any_name for value in model.outputs})
         self._requests = threading.local()
         # The first array that comes out of OpenVINO sets up its tie to NumPy; two threads that do so at once can wait
         # for each other for ever.
@@ -143,9 +149,7 @@ class OpenVinoSession:
                 "iou_threshold": np.asarray(iou_threshold, np.float32),
             }
         )
-        boxes, scores, classes, batch_index = (
-            request.get_tensor(name).data.copy() for name in ("boxes", "scores", "classes", "batch_index")
-        )
+        boxes, scores, classes, batch_index = (request.get_tensor(name).data.copy() for name in OUTPUTS)
         return boxes, scores, classes, batch_index
 
 
@@ -207,8 +211,8 @@ def _line(error: Exception) -> str:
     return lines[-1].strip()[:200] if lines else type(error).__name__
 
 
-def _info(path: Path, metadata: dict[str, str], image: list[Any]) -> ModelInfo:
-    """Metadata and the shape of the input [B, H, W, 3], where other than an int means any."""
+def _info(path: Path, metadata: dict[str, str], inputs: dict[str, list[Any]], outputs: set[str]) -> ModelInfo:
+    """From metadata, names and shapes of the inputs (where other than an int means any), and names of the outputs."""
     found = metadata.get("format")
     if found != FORMAT:
         raise ModelError(
@@ -216,8 +220,16 @@ def _info(path: Path, metadata: dict[str, str], image: list[Any]) -> ModelInfo:
         )
     if metadata.get("task") not in TASKS:
         raise ModelError(f"{path}: is for the task {metadata.get('task')!r}; this version knows {', '.join(TASKS)}")
+    if set(inputs) != set(INPUTS) or not outputs.issuperset(OUTPUTS) or len(inputs["image"]) != 4:
+        raise ModelError(
+            f"{path}: is no detector: expected the inputs {', '.join(INPUTS)} and the outputs {', '.join(OUTPUTS)}; "
+            f"found {', '.join(inputs)} and {', '.join(sorted(outputs))}"
+        )
+    image = inputs["image"]
     try:
         height, width = json.loads(metadata["size"])
+        if any(isinstance(side, int) and side != own for side, own in zip(image[1:], (height, width, 3), strict=True)):
+            raise ValueError(f"of size {height} x {width}; the input is {image[1]} x {image[2]} x {image[3]}")
         return ModelInfo(
             path=path,
             task=metadata["task"],
