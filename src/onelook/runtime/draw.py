@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 LINE_WIDTH = 0.0032  # these two relative to the side of a square picture of the same area
-FONT_SIZE = 0.025
+FONT_SIZE = 0.02
 MIN_FONT_SIZE = 11  # pixels: smaller letters cannot be read
 MAX_LETTERS = 200  # of a label: what is longer is cut before anything is measured
 MAX_HIDDEN = 0.1  # of a label, by the labels on top of it
