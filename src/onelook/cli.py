@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from onelook.runtime.detections import Detections
 
 as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON to stdout instead of a table.")
-existing_file = click.Path(path_type=Path)
+path_type = click.Path(path_type=Path)
 
 
 def main() -> None:
@@ -58,7 +58,7 @@ def app() -> None:
 @click.option("--iou", type=float, help="Overlap above which only the better detection stays, 0 to 1.")
 @click.option("--classes", help="Only these, separated by commas: 'person,car'.")
 @click.option("--save", default="jpg", show_default=True, help="What to write: any of jpg,json,coco,yolo,csv, or none.")
-@click.option("--output", "-o", type=existing_file, help="Folder to write to; runs/detect-1, -2, ... by default.")
+@click.option("--output", "-o", type=path_type, help="Folder to write to; runs/detect-1, -2, ... by default.")
 @click.option("--size", type=int, help="Side of the input, for a model file that takes any.")
 @click.option("--batch", type=int, default=1, show_default=True, help="Pictures a run; more than 1 pays on a GPU.")
 @click.option("--engine", default="auto", show_default=True, help="auto, onnxruntime or openvino.")
@@ -84,6 +84,7 @@ def detect(
     import cv2
 
     from onelook.loading import DEFAULT_MODEL, load
+    from onelook.runtime.detections import check_names
     from onelook.runtime.session import processors
     from onelook.runtime.sources import count
     from onelook.runtime.writers import check_formats, open_writer, run_folder
@@ -95,7 +96,8 @@ def detect(
     if streams > 1:
         cv2.setNumThreads(1)  # each picture has a thread; OpenCV's own would only get in their way
     detector = load(model or DEFAULT_MODEL, engine=engine, threads=threads, streams=streams, precision=precision)
-    wanted = None if classes is None else _class_names(classes, detector.info.names)
+    wanted = None if classes is None else {word.strip() for word in classes.split(",")}
+    check_names(wanted or (), detector.info.names)
     errors: list[SourceError] = []
     stream = detector.stream(list(sources), threshold, iou, size, batch, on_error=errors.append)
     folder = output or (run_folder() if formats else Path())
@@ -119,9 +121,9 @@ def detect(
 
 
 @app.command()
-@click.argument("cfg", type=existing_file)
-@click.argument("weights", type=existing_file)
-@click.option("--output", "-o", type=existing_file, help="The model file; WEIGHTS with .onnx by default.")
+@click.argument("cfg", type=path_type)
+@click.argument("weights", type=path_type)
+@click.option("--output", "-o", type=path_type, help="The model file; WEIGHTS with .onnx by default.")
 @click.option("--names", help="Class names: coco, voc, or a file of one name a line.")
 @click.option("--size", type=int, help="Side of the input; the cfg's by default.")
 @click.option("--dynamic-size", is_flag=True, help="Take every multiple of 32.")
@@ -291,14 +293,6 @@ class _Report:
             print(f"error: {error}", file=sys.stderr)
         if len(errors) > 1 or (errors and self.pictures):
             print(f"{len(errors)} of {len(errors) + self.pictures} pictures could not be read", file=sys.stderr)
-
-
-def _class_names(text: str, known: tuple[str, ...]) -> set[str]:
-    wanted = {word.strip() for word in text.split(",")}
-    unknown = sorted(wanted - set(known))
-    if unknown:
-        raise Error(f"--classes: the model has no class {unknown[0]!r}; 'onelook info' lists what it has")
-    return wanted
 
 
 def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:

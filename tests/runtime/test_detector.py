@@ -65,6 +65,17 @@ def test_lists_folders_and_patterns_give_lists_in_order(detector: Detector, fold
     assert detector([]) == []
 
 
+def test_files_named_like_pictures_in_memory_are_read_again_to_draw(
+    detector: Detector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    cv2.imwrite("image 1.png", photograph(1)[..., ::-1])
+    named, unnamed = detector(["image 1.png", photograph(1)])
+    assert np.array_equal(named.draw(), unnamed.draw(photograph(1)))
+    with pytest.raises(Error, match="array 1: the picture was not kept"):
+        unnamed.draw()
+
+
 @pytest.mark.parametrize("batch", [1, 2, 3, 16])
 def test_batches_change_no_result_and_no_order(model_file: Make, folder: Path, batch: int) -> None:
     detector = Detector(model_file("v3"), "onnxruntime", threads=3)

@@ -142,9 +142,8 @@ class Darknet(nn.Module):
 
         Darknet's `greedynms` is DIoU with the power 0.6 whatever `beta_nms` says, which only `diounms` heeds.
         """
-        section = [row.section for row, layer in zip(self.rows, self.layers, strict=True) if isinstance(layer, Head)][
-            -1
-        ]
+        heads = (row.section for row, layer in zip(self.rows, self.layers, strict=True) if isinstance(layer, Head))
+        *_, section = heads
         kind = section.text("nms_kind", "default")
         return {"greedynms": 0.6, "diounms": section.number("beta_nms", 0.6)}.get(kind)
 

@@ -83,7 +83,7 @@ def load_weights(network: Darknet, path: str | Path, partial: bool = False) -> H
     header = read_header(path)
     start = len(header.pack())
     rest = path.stat().st_size - start
-    slots = [(index, slot) for index, layer in enumerate(network.layers) for slot in _slots(layer)]
+    slots = _all_slots(network)
     expected = sum(slot.tensor.numel() for _, slot in slots)
     found = rest // 4
     if partial and rest % 4 == 0 and found < expected:
@@ -99,7 +99,7 @@ def load_weights(network: Darknet, path: str | Path, partial: bool = False) -> H
         for module in network.modules():
             if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
                 _given(module.num_batches_tracked).zero_()
-        slots = [(index, slot) for index, layer in enumerate(network.layers) for slot in _slots(layer)]
+        slots = _all_slots(network)
     numbers = np.memmap(path, dtype="<f4", mode="r", offset=start, shape=(found,)) if found else np.empty(0, "<f4")
     position = 0
     with torch.no_grad():
@@ -144,6 +144,11 @@ class _Slot:
 
     tensor: Tensor
     matrix: bool = False  # of a fully connected layer
+
+
+def _all_slots(network: Darknet) -> list[tuple[int, _Slot]]:
+    """Those of all layers, each with the number of its layer."""
+    return [(index, slot) for index, layer in enumerate(network.layers) for slot in _slots(layer)]
 
 
 def _slots(layer: nn.Module) -> Iterator[_Slot]:

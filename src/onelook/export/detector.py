@@ -16,9 +16,9 @@ from onelook.errors import ModelError
 from onelook.export.suppression import suppression
 from onelook.nn.conv import fold_batch_norm
 from onelook.runtime.resize import GREY
+from onelook.runtime.session import FORMAT
 
 OPSET = 20
-FORMAT = "onelook/1"
 
 
 class Detector(Protocol):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from onelook.errors import Error
 
 JPEG_QUALITY = 90
+_IN_MEMORY = re.compile(r"(array|image|bytes)( \d+)?")  # what `sources` calls pictures that have no name
 
 
 class Detection(NamedTuple):
@@ -143,10 +145,7 @@ class Detections:
             keep &= self.scores >= np.float32(score)
         if names is not None:
             names = {names} if isinstance(names, str) else set(names)
-            for name in sorted(names.difference(self.class_names)):
-                close = difflib.get_close_matches(name, self.class_names, n=1)
-                hint = f"did you mean {close[0]!r}?" if close else f"it has {', '.join(self.class_names[:5])}, ..."
-                raise Error(f"the model has no class {name!r}; {hint}")
+            check_names(names, self.class_names)
             keep &= np.isin(self.classes, [i for i, name in enumerate(self.class_names) if name in names])
         return self[keep]
 
@@ -166,7 +165,7 @@ class Detections:
             image = picture.to_rgb(image)
         elif self.image is not None:
             image = self.image
-        elif self.frame is None and self.source.partition(" ")[0] not in ("array", "image", "bytes"):
+        elif self.frame is None and not _IN_MEMORY.fullmatch(self.source):
             image = picture.read(self.source)
         else:
             what = self.source if self.frame is None else f"frame {self.frame} of {self.source}"
@@ -244,6 +243,14 @@ class Detections:
             f"{class_id} {x:.6f} {y:.6f} {w:.6f} {h:.6f} {score:.6f}\n"
             for class_id, (x, y, w, h, score) in zip(self.classes.tolist(), rows.tolist(), strict=True)
         )
+
+
+def check_names(names: Iterable[str], class_names: Sequence[str]) -> None:
+    """Raises Error for a name that is not among a model's classes."""
+    for name in sorted(set(names).difference(class_names)):
+        close = difflib.get_close_matches(name, class_names, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"it has {', '.join(class_names[:5])}, ..."
+        raise Error(f"the model has no class {name!r}; {hint}")
 
 
 def _rounded(values: NDArray[Any], decimals: int) -> list[Any]:

@@ -1,9 +1,7 @@
 """A detector: pictures in, detections out."""
 
-import glob
 import itertools
 import math
-import os
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
@@ -17,10 +15,9 @@ from numpy.typing import NDArray
 
 from onelook.errors import Error, ModelError, SourceError
 from onelook.runtime.detections import Detections
-from onelook.runtime.picture import is_pil
 from onelook.runtime.resize import Placement, place
 from onelook.runtime.session import ModelInfo, Session, open_session, processors
-from onelook.runtime.sources import STREAM_SCHEMES, Picture, pictures
+from onelook.runtime.sources import Picture, is_endless, is_single, pictures
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,10 +89,10 @@ class Detector:
             SourceError: a picture cannot be read.
         """
         settings = self._settings(score_threshold, iou_threshold, size)
-        if _is_endless(source):
+        if is_endless(source):
             raise SourceError(f"{source!r} has no end; use stream({source!r}) instead")
         queue = pictures(source)
-        if not _is_single(source):
+        if not is_single(source):
             return list(self._stream(queue, settings, 1, None, keep_images=False))
         picture = next(queue)
         if picture.frame is not None:
@@ -226,20 +223,3 @@ class Detector:
             if streams not in self._sessions:
                 self._sessions[streams] = open_session(self._path, self._engine, self.threads, streams, self._precision)
             return self._sessions[streams]
-
-
-def _is_single(source: Any) -> bool:
-    """Whether the source names one picture or one video, not several."""
-    if isinstance(source, bytes | np.ndarray) or is_pil(source):
-        return True
-    if not isinstance(source, str | os.PathLike):
-        return False
-    name = os.fspath(source)
-    return not os.path.isdir(name) and (os.path.exists(name) or "://" in name or not glob.has_magic(name))
-
-
-def _is_endless(source: Any) -> bool:
-    """Whether the source is a camera or a live stream."""
-    if isinstance(source, str):
-        return (source.isdecimal() and not os.path.exists(source)) or source.partition("://")[0] in STREAM_SCHEMES
-    return isinstance(source, int)

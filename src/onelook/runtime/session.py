@@ -93,14 +93,7 @@ class OnnxRuntimeSession:
         self, images: NDArray[np.uint8], score_threshold: float, iou_threshold: float
     ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]:
         """See `Session`."""
-        boxes, scores, classes, batch_index = self._session.run(
-            OUTPUTS,
-            {
-                "image": images,
-                "score_threshold": np.asarray(score_threshold, np.float32),
-                "iou_threshold": np.asarray(iou_threshold, np.float32),
-            },
-        )
+        boxes, scores, classes, batch_index = self._session.run(OUTPUTS, _feed(images, score_threshold, iou_threshold))
         return boxes, scores, classes, batch_index
 
 
@@ -142,13 +135,7 @@ class OpenVinoSession:
         if not hasattr(self._requests, "request"):
             self._requests.request = self._compiled.create_infer_request()
         request = self._requests.request
-        request.infer(
-            {
-                "image": images,
-                "score_threshold": np.asarray(score_threshold, np.float32),
-                "iou_threshold": np.asarray(iou_threshold, np.float32),
-            }
-        )
+        request.infer(_feed(images, score_threshold, iou_threshold))
         boxes, scores, classes, batch_index = (request.get_tensor(name).data.copy() for name in OUTPUTS)
         return boxes, scores, classes, batch_index
 
@@ -197,6 +184,11 @@ def open_session(
 def processors() -> int:
     """How many processors this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _feed(images: NDArray[np.uint8], score_threshold: float, iou_threshold: float) -> dict[str, NDArray[Any]]:
+    thresholds = (np.asarray(value, np.float32) for value in (score_threshold, iou_threshold))
+    return dict(zip(INPUTS, (images, *thresholds), strict=True))
 
 
 def _providers() -> list[str]:

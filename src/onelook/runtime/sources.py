@@ -97,6 +97,27 @@ def count(source: Source) -> int | None:
     return total
 
 
+def is_single(source: Source) -> bool:
+    """Whether a source names one picture or one video, not several."""
+    if isinstance(source, (bytes, np.ndarray)) or picture.is_pil(source):
+        return True
+    if not isinstance(source, (str, os.PathLike)):
+        return False
+    name = os.fsdecode(source)
+    mode = _mode(name)
+    return not stat.S_ISDIR(mode) and (bool(mode) or "://" in name or not glob.has_magic(name))
+
+
+def is_endless(source: Source) -> bool:
+    """Whether a source is a camera or a live stream."""
+    found: Picture | _Video | None = None
+    if isinstance(source, str):
+        found = _address(source)
+    elif isinstance(source, (int, np.integer)):
+        found = _camera(int(source))
+    return isinstance(found, _Video) and found.live
+
+
 @dataclass(frozen=True, slots=True)
 class _Video:
     """What OpenCV opens and reads frame after frame: a video file, a camera (its number), or a URL."""
