@@ -19,6 +19,7 @@ ALLOWED = {
     "boxes": set(),
     "nms": {"boxes"},
     "nn": {"nn"},
+    "backbones": {"backbones", "errors", "nn"},
     "darknet": {"darknet", "errors", "nn"},
     "export": {"errors", "export", "nn", "runtime"},
     "conversion": {"__version__", "darknet", "errors", "export", "names"},

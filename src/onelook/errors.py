@@ -9,6 +9,14 @@ class DarknetError(Error):
     """A Darknet `.cfg`, `.weights`, `.names` or tree file that cannot be read as one."""
 
 
+class NetworkError(Error):
+    """An architecture that does not exist, or an argument that it cannot have: alpha, classes, size."""
+
+
+class CheckpointError(Error):
+    """A file of trained weights (TensorFlow Lite, safetensors) that cannot be read, or is of another network."""
+
+
 class ModelError(Error):
     """A model file that is missing, damaged, or not of onelook's format; an engine that cannot run it."""
 

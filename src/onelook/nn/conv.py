@@ -1,11 +1,15 @@
 """Convolution, batch normalisation, activation: the block that all networks here are made of."""
 
 import copy
+from typing import Literal
 
 from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from onelook.nn.activations import activation as make_activation
+
+Pair = int | tuple[int, int]  # the same along y and x, or one for each
 
 
 class ConvBlock(nn.Module):
@@ -13,9 +17,10 @@ class ConvBlock(nn.Module):
 
     Args:
         channels: of the input and of the output.
-        kernel: side of the kernel, pixels.
+        kernel: sides of the kernel, pixels.
         stride: along y and x.
-        padding: zeros added on every side, pixels.
+        padding: zeros added on every side, pixels; or "same": as many as make the output H / stride, rounded up, high,
+            an odd one of them at the bottom and right, as TensorFlow has it.
         groups: the channels are cut into so many groups that do not see each other; `groups == channels` is depthwise.
         activation: a name of `onelook.nn.activations.ACTIVATIONS`.
 
@@ -26,25 +31,38 @@ class ConvBlock(nn.Module):
     def __init__(
         self,
         channels: tuple[int, int],
-        kernel: int,
-        stride: int | tuple[int, int] = 1,
-        padding: int = 0,
+        kernel: Pair,
+        stride: Pair = 1,
+        padding: Pair | Literal["same"] = 0,
         dilation: int = 1,
         groups: int = 1,
         batch_norm: bool = True,
         activation: str = "linear",
     ):
         super().__init__()
-        self.conv = nn.Conv2d(*channels, kernel, stride, padding, dilation, groups, bias=not batch_norm)
+        self.same = padding == "same"
+        pixels = 0 if padding == "same" else padding
+        self.conv = nn.Conv2d(*channels, kernel, stride, pixels, dilation, groups, bias=not batch_norm)
         self.norm = nn.BatchNorm2d(channels[1], eps=1e-5) if batch_norm else None
         self.activation = make_activation(activation)
 
     def forward(self, x: Tensor) -> Tensor:
         """See the class."""
+        if self.same:
+            x = pad_same(x, self.conv)
         x = self.conv(x)
         if self.norm is not None:
             x = self.norm(x)
         return self.activation(x)
+
+
+def pad_same(x: Tensor, conv: nn.Conv2d) -> Tensor:
+    """The zeros of TensorFlow's padding "SAME" around a map [B, C, H, W], for a convolution that adds none itself."""
+    pads: list[int] = []
+    for side, kernel, stride, dilation in zip(x.shape[2:], conv.kernel_size, conv.stride, conv.dilation, strict=True):
+        total = max((-(-side // stride) - 1) * stride + dilation * (kernel - 1) + 1 - side, 0)
+        pads = [total // 2, total - total // 2, *pads]  # torch wants those of the last dimension first
+    return F.pad(x, pads)
 
 
 def fold_batch_norm(module: nn.Module) -> nn.Module:

@@ -1,0 +1,101 @@
+"""What all backbones share: a body whose maps can be tapped, and a classifier on top."""
+
+from collections.abc import Iterable, Sequence
+from itertools import accumulate
+from operator import mul
+from typing import ClassVar, NamedTuple
+
+from torch import Tensor, nn
+
+from onelook.errors import NetworkError
+
+STRIDES = (8, 16, 32)
+MAX_SIDE = 8192
+
+
+class Row(NamedTuple):
+    """One row of a body's table, built."""
+
+    module: nn.Module
+    channels: int
+    """Of its output."""
+    stride: int
+
+
+class Backbone(nn.Module):
+    """A classification network that other networks build on.
+
+    Args:
+        rows: of the body, top to bottom.
+        head: from the last map to the logits.
+
+    Attributes:
+        body, head: the two parts.
+        channels: of the maps that `features` gives, at the strides 8, 16, 32.
+        size: side of the square pictures that the paper's figures are of, pixels.
+        mean, std: the network sees (pixel - mean) / std, of RGB pixels from 0 to 255.
+
+    `forward`: image float32 [B, 3, H, W], normalised -> logits [B, classes].
+    `features`: the same image -> the last maps at the strides 8, 16, 32: [B, channels[i], H / stride, W / stride].
+    """
+
+    size: ClassVar[int] = 224
+    mean: ClassVar[tuple[float, float, float]] = (127.5, 127.5, 127.5)
+    std: ClassVar[tuple[float, float, float]] = (127.5, 127.5, 127.5)
+
+    def __init__(self, rows: Iterable[Row], head: nn.Module):
+        super().__init__()
+        rows = list(rows)
+        strides = list(accumulate((row.stride for row in rows), mul))
+        self._taps = tuple(len(strides) - 1 - strides[::-1].index(stride) for stride in STRIDES)
+        self.channels = tuple(rows[i].channels for i in self._taps)
+        self.body = nn.Sequential(*(row.module for row in rows))
+        self.head = head
+
+    def forward(self, image: Tensor) -> Tensor:
+        """See the class."""
+        return self.head(self.body(image))
+
+    def features(self, image: Tensor) -> list[Tensor]:
+        """See the class."""
+        x, maps = image, []
+        for i, module in enumerate(self.body):
+            x = module(x)
+            if i in self._taps:
+                maps.append(x)
+        return maps
+
+    def check_size(self, size: Sequence[int]) -> None:
+        """Raises NetworkError for a height or width, in pixels, that does not give maps of whole strides."""
+        if not all(side % STRIDES[-1] == 0 and 0 < side <= MAX_SIDE for side in size):
+            sides = " x ".join(map(str, size))
+            raise NetworkError(f"size must be a multiple of {STRIDES[-1]}, from 32 to {MAX_SIDE}; found {sides}")
+
+
+def classifier(channels: int, classes: int, dropout: float = 0.0) -> nn.Sequential:
+    """The usual head: the mean over all places, then a fully connected layer; with 0 classes the mean alone.
+
+    Args:
+        channels: of the last map.
+        classes: outputs.
+        dropout: probability to leave a mean out in training.
+    """
+    check_classes(classes)
+    head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    if classes and dropout:
+        head.append(nn.Dropout(dropout))
+    if classes:
+        head.append(nn.Linear(channels, classes))
+    return head
+
+
+def check_classes(classes: int) -> None:
+    """Raises NetworkError for a number of classes that no head can have."""
+    if not 0 <= classes <= 1_000_000:
+        raise NetworkError(f"classes must be from 0, for no classifier, to 1000000; found {classes}")
+
+
+def check_alpha(alpha: float, most: float) -> None:
+    """Raises NetworkError for a width multiplier outside of (0, most]."""
+    if not 0 < alpha <= most:
+        raise NetworkError(f"alpha, the width multiplier, must be above 0 and at most {most:g}; found {alpha}")

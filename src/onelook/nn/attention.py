@@ -1,0 +1,40 @@
+"""Squeeze-and-excitation (Hu et al., 2018, arXiv:1709.01507)."""
+
+from torch import Tensor, nn
+
+
+class SqueezeExcitation(nn.Module):
+    """Weighs the channels of a map by what the whole of it holds (section 3).
+
+    Squeeze: z_c, the mean of channel c (eq. 2). Excitation: s = sigma(W_2 delta(W_1 z)) (eq. 3). The result is
+    s_c u_c (eq. 4).
+
+    Args:
+        channels: C.
+        reduction: r, from 1 on; W_1 is [C / r, C]. The paper settles on 16 (Table 10).
+
+    `forward`: u, [B, C, H, W] -> [B, C, H, W].
+    """
+
+    def __init__(self, channels: int, reduction: int = 16):
+        super().__init__()
+        hidden = max(1, channels // reduction)
+        self.squeeze = nn.AdaptiveAvgPool2d(1)
+        self.excitation = nn.Sequential(
+            nn.Linear(channels, hidden, bias=False), nn.ReLU(), nn.Linear(hidden, channels, bias=False), nn.Sigmoid()
+        )
+
+    def forward(self, u: Tensor) -> Tensor:
+        """See the class."""
+        z = self.squeeze(u).flatten(1)
+        return u * self.excitation(z)[:, :, None, None]
+
+
+def attention(channels: int, reduction: int) -> nn.Module:
+    """What a residual block has before its sum: squeeze-and-excitation, or nothing with a reduction of 0."""
+    return SqueezeExcitation(channels, reduction) if reduction else nn.Identity()
+
+
+def attended(block: nn.Module, channels: int, reduction: int) -> nn.Module:
+    """A block, with squeeze-and-excitation on its output unless the reduction is 0."""
+    return nn.Sequential(block, SqueezeExcitation(channels, reduction)) if reduction else block
