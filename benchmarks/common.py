@@ -38,7 +38,7 @@ def darknet_files(model: str) -> tuple[Path, Path]:
 
 def model_file(model: str, folder: str | Path) -> Path:
     """One of the `MODELS`, converted into a folder."""
-    return convert(*darknet_files(model), Path(folder) / f"{model}.onnx", "coco")
+    return convert(darknet_files(model), Path(folder) / f"{model}.onnx", "coco")
 
 
 def has(*packages: str) -> bool:

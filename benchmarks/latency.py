@@ -98,7 +98,7 @@ def contenders(name: str, folder: Path) -> tuple[dict[str, Callable[[], Any]], f
         best = network.decode(raw, network.size)[1].flatten().topk(PAIRS + 1).values.tolist()
 
     found: dict[str, Callable[[], Any]] = {}
-    model = convert(cfg, weights, folder / "model.onnx")
+    model = convert((cfg, weights), folder / "model.onnx")
     for engine, title in (("onnxruntime", "ONNX Runtime"), ("openvino", "OpenVINO")):
         if has(engine):
             found[f"onelook, {title}"] = partial(open_session(model, engine).run, pixels, best[PAIRS], 0.45)

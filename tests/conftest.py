@@ -75,7 +75,7 @@ def model_file(
         if key not in made:
             if kind != "tree":
                 options.setdefault("class_names", ("cat", "dog", "bird"))
-            made[key] = convert(*darknet_files(kind), folder / f"{len(made)}.onnx", **options)  # type: ignore[arg-type]
+            made[key] = convert(darknet_files(kind), folder / f"{len(made)}.onnx", **options)  # type: ignore[arg-type]
         return made[key]
 
     return make

@@ -150,7 +150,7 @@ def test_convert_info_and_detect_work_together(darknet_files: Files, photos: Pat
 def test_models_lists_the_zoo(tmp_path: Path) -> None:
     assert "yolov4-tiny" in onelook("models", folder=tmp_path).stdout
     rows = json.loads(onelook("models", "--json", folder=tmp_path).stdout)
-    assert {"yolov3", "yolo-fastest-1.1-xl"} <= {row["name"] for row in rows}
+    assert {"yolov3", "yolo-fastest-1.1-xl", "mobilenet_v2_1.0_224"} <= {row["name"] for row in rows["models"]}
 
 
 def test_nothing_found_is_said(model_file: Make, photos: Path, tmp_path: Path) -> None:
@@ -162,7 +162,7 @@ def test_nothing_found_is_said(model_file: Make, photos: Path, tmp_path: Path) -
 
 def test_version_and_help(tmp_path: Path) -> None:
     assert __version__ in onelook("--version", folder=tmp_path).stdout
-    for verb in ("detect", "convert", "info", "models"):
+    for verb in ("detect", "classify", "convert", "info", "models"):
         assert verb in onelook("--help", folder=tmp_path).stdout
         assert onelook(verb, "--help", folder=tmp_path).returncode == 0
 

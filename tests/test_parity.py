@@ -30,7 +30,7 @@ def test_detections_are_darknets(shared: Callable[[str], Path], tmp_path: Path) 
     total = found = 0
     for name in ("yolo-fastest-1.1-xl", "yolo-fastest-1.1", "MobileNetV2-YOLOv3-Nano-coco"):
         weights = shared(f"weights/darknet/{name}.weights")
-        model = onelook.convert(weights.with_suffix(".cfg"), weights, tmp_path / f"{name}.onnx", "coco")
+        model = onelook.convert((weights.with_suffix(".cfg"), weights), tmp_path / f"{name}.onnx", "coco")
         detector = onelook.load(model, engine="onnxruntime")
         for picture in json.loads(shared(f"reference/darknet-{name}.json").read_text()):
             ours: Detections = detector(shared(picture["filename"]), score_threshold=0.05, iou_threshold=0.45)
@@ -55,6 +55,6 @@ def test_detections_lie_on_the_objects_however_the_picture_is_resized(
 ) -> None:
     """The man in person.jpg, where YOLOv3 finds him: 190, 98 to 271, 381."""
     weights = shared("weights/darknet/yolo-fastest-1.1-xl.weights")
-    model = onelook.convert(weights.with_suffix(".cfg"), weights, tmp_path / "x.onnx", "coco", resize=resize)
+    model = onelook.convert((weights.with_suffix(".cfg"), weights), tmp_path / "x.onnx", "coco", resize=resize)
     (man,) = onelook.load(model)(shared("data/photos/person.jpg")).filter(names="person")
     assert overlap(man.box, (190, 98, 271, 381)) > 0.8

@@ -1,114 +1,225 @@
-"""Darknet's cfg and weights -> one model file."""
+"""Trained networks of others, and checkpoints, into model files: what `onelook convert` does."""
 
+import dataclasses
 import hashlib
 import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from onelook import __version__, names
-from onelook.errors import DarknetError, MissingDependencyError
+from onelook import __version__
+from onelook.errors import CheckpointError, DarknetError, Error, MissingDependencyError
+from onelook.names import labels
+
+if TYPE_CHECKING:
+    from onelook.checkpoint import Checkpoint
+    from onelook.darknet import Darknet
+
+Source = str | Path | tuple[str | Path, str | Path]
+SCORE_THRESHOLD, IOU_THRESHOLD = 0.25, 0.45  # of a detector, unless asked otherwise
 
 
-def need_torch_half() -> None:
-    """Raises MissingDependencyError where a package that converting needs is not installed."""
-    for package in ("torch", "onnx", "onnxscript"):
+def need_torch_half(why: str = "converting a model") -> None:
+    """Raises MissingDependencyError where a package of the torch half is not installed."""
+    for package in ("torch", "onnx", "onnxscript", "safetensors", "tflite"):
         if importlib.util.find_spec(package) is None:
             raise MissingDependencyError(
-                f'{package} is not installed, and converting a Darknet model needs it; pip install "onelook[train]"'
+                f'{package} is not installed, and {why} needs it; pip install "onelook[train]"'
             )
 
 
 def convert(
-    cfg: str | Path,
-    weights: str | Path,
+    source: Source,
     output: str | Path | None = None,
     class_names: str | Path | Sequence[str] | None = None,
     size: int | tuple[int, int] | None = None,
     dynamic_size: bool = False,
     batch: int | None = None,
     resize: str | None = None,
-    score_threshold: float = 0.25,
-    iou_threshold: float = 0.45,
+    score_threshold: float | None = None,
+    iou_threshold: float | None = None,
 ) -> Path:
-    """Turn a Darknet detector into a model file.
+    """Turn a trained network into a model file, or a classifier into a checkpoint.
 
     Args:
-        cfg, weights: the two files.
-        output: the model file; that of the weights with `.onnx` by default.
-        class_names: "coco", "voc", a file of one name a line, or the names; "class 0", "class 1", ... by default.
-        size: of the input, (height, width) or the side of a square; the cfg's by default.
-        dynamic_size: let the file take every multiple of 32.
+        source: a pair of paths, Darknet's cfg and weights; a classifier in TensorFlow Lite's format (.tflite,
+            MobileNetV1 and V2); or a checkpoint of onelook's own (.safetensors).
+        output: the model file; that of the source (its weights) with `.onnx` by default. With `.safetensors` a
+            checkpoint of one of `onelook.backbones` is written.
+        class_names: "coco", "voc", "imagenet", a file of one name a line, or the names; by default those that came with
+            the source, or else "class 0", "class 1", ...
+        size: of the input, (height, width) or the side of a square; the source's by default.
+        dynamic_size: let the file of a detector take every multiple of 32.
         batch: pictures a run; any number by default.
-        resize: "letterbox" or "stretch"; YOLOv1 was trained on stretched pictures, so that is its default, and
-            letterbox that of the others.
-        score_threshold, iou_threshold: the defaults that go into the file, 0..1.
+        resize: "letterbox", "stretch" or "crop". Detectors were trained on letterboxed pictures, but YOLOv1 on
+            stretched ones; classifiers on crops.
+        score_threshold, iou_threshold: the defaults that go into the file of a detector, 0..1; 0.25 and 0.45.
 
     Returns:
-        The path of the model file.
+        The path of the output.
 
     Raises:
-        DarknetError: the files are no detector, or do not belong together.
-        ModelError: the model file cannot be written.
+        DarknetError: the files are no network, or do not belong together.
+        CheckpointError: the file cannot be read, or holds a network that is not imported.
+        ModelError: the output cannot be written.
+        Error: an option that the network does not have.
         MissingDependencyError: torch or onnx is not installed.
     """
     need_torch_half()
+    if resize not in (None, "letterbox", "stretch", "crop"):
+        raise Error(f"resize must be letterbox, stretch or crop; found {resize!r}")
+    size = (size, size) if isinstance(size, int) else size
+    output = Path(source[1] if isinstance(source, tuple) else source).with_suffix(".onnx") if output is None else output
+    if isinstance(source, tuple):
+        from onelook import darknet
+
+        network = darknet.Darknet(source[0], device="meta", size=size)
+        if network.task == "detect":
+            thresholds = (
+                SCORE_THRESHOLD if score_threshold is None else score_threshold,
+                IOU_THRESHOLD if iou_threshold is None else iou_threshold,
+            )
+            return _detector(network, source, Path(output), class_names, dynamic_size, batch, resize, thresholds)
+    if dynamic_size or score_threshold is not None or iou_threshold is not None:
+        raise Error("a dynamic size and thresholds are for detectors; this is none")
+    if isinstance(source, tuple):
+        return _darknet_classifier(network, source, Path(output), class_names, batch, resize)
+    return _classifier(_read(Path(source)), Path(output), class_names, size, batch, resize)
+
+
+def _read(path: Path) -> "Checkpoint":
+    """A classifier from a file of its own."""
+    if path.suffix == ".tflite":
+        from onelook import tflite
+
+        found = tflite.load(path)
+        found.origin.update(_origin(tflite=path))
+        return found
+    if path.suffix == ".safetensors":
+        from onelook import checkpoint
+
+        return checkpoint.load(path)
+    raise CheckpointError(f"{path}: expected a .tflite or .safetensors file, or two files: Darknet's .cfg and .weights")
+
+
+def _detector(
+    network: "Darknet",
+    files: tuple[str | Path, str | Path],
+    output: Path,
+    class_names: str | Path | Sequence[str] | None,
+    dynamic_size: bool,
+    batch: int | None,
+    resize: str | None,
+    thresholds: tuple[float, float],
+) -> Path:
     from onelook import darknet
     from onelook.export import export_detector
 
-    description = darknet.read_cfg(cfg)
-    network = darknet.Darknet(description, device="meta", size=size)
-    if network.task != "detect":
-        raise DarknetError(
-            f"{cfg}: has no [yolo], [region] or [detection] layer, so it is no detector; onelook converts detectors"
-        )
+    if output.suffix == ".safetensors":
+        raise Error(f"{output}: a checkpoint is written of classifiers alone; choose a name that ends in .onnx")
+    if resize == "crop":
+        raise Error("resize must be letterbox or stretch for a detector, as a crop hides what is at the edges")
     if dynamic_size and network.fixed_size:
         raise DarknetError(f"{network.fixed_size.error('takes one size of input alone')}; drop --dynamic-size")
-    labels = _labels(class_names, network.classes)
-    if resize is None:
-        resize = "stretch" if network.heads[0].kind == "detection" else "letterbox"
-    elif resize not in ("letterbox", "stretch"):
-        raise DarknetError(f"resize must be letterbox or stretch; found {resize!r}")
-    darknet.load_weights(network, weights)
-    origin = {
-        "by": f"onelook {__version__}",
-        "cfg": Path(cfg).name,
-        "cfg_sha256": _sha256(cfg),
-        "weights": Path(weights).name,
-        "weights_sha256": _sha256(weights),
-    }
+    names = labels(class_names, network.classes)
+    darknet.load_weights(network, files[1])
     return export_detector(
         network,
-        Path(weights).with_suffix(".onnx") if output is None else output,
-        labels,
+        output,
+        names,
         network.size,
         dynamic_size=dynamic_size,
         batch=batch,
-        resize=resize,
+        resize=resize or ("stretch" if network.heads[0].kind == "detection" else "letterbox"),
         sampling="darknet",
-        score_threshold=score_threshold,
-        iou_threshold=iou_threshold,
+        score_threshold=thresholds[0],
+        iou_threshold=thresholds[1],
         diou_beta=network.diou_beta,
+        parameters=network.parameters_count,
+        multiply_adds=network.multiply_adds,
+        origin=_origin(cfg=files[0], weights=files[1]),
+    )
+
+
+def _darknet_classifier(
+    network: "Darknet",
+    files: tuple[str | Path, str | Path],
+    output: Path,
+    class_names: str | Path | Sequence[str] | None,
+    batch: int | None,
+    resize: str | None,
+) -> Path:
+    """Any network that ends in a softmax becomes a model file; a checkpoint only one that is a backbone of ours."""
+    from onelook import checkpoint, darknet
+    from onelook.darknet import classifier
+    from onelook.export import export_classifier
+
+    if network.task != "classify":
+        raise DarknetError(
+            f"{files[0]}: ends with no [yolo], [region], [detection] or [softmax] layer, so it neither detects nor "
+            f"classifies"
+        )
+    names = labels(class_names, network.classes)
+    darknet.load_weights(network, files[1])
+    origin = _origin(cfg=files[0], weights=files[1])
+    if output.suffix == ".safetensors":
+        found = classifier.checkpoint(network)
+        return checkpoint.save(dataclasses.replace(found, names=names if class_names else None, origin=origin), output)
+    return export_classifier(
+        classifier.Probabilities(network),
+        output,
+        names,
+        network.size,
+        mean=(0.0, 0.0, 0.0),
+        std=(255.0, 255.0, 255.0),
+        batch=batch,
+        resize=resize or "crop",
         parameters=network.parameters_count,
         multiply_adds=network.multiply_adds,
         origin=origin,
     )
 
 
-def _labels(class_names: str | Path | Sequence[str] | None, classes: int) -> tuple[str, ...]:
-    if class_names is None:
-        return tuple(f"class {i}" for i in range(classes))
-    if class_names in ("coco", "voc"):
-        labels = names.COCO if class_names == "coco" else names.VOC
-    elif isinstance(class_names, str | Path):
-        labels = names.read_names(class_names)
-    else:
-        labels = tuple(class_names)
-    if len(labels) != classes:
-        where = class_names if isinstance(class_names, str | Path) else "class_names"
-        raise DarknetError(f"{where}: has {len(labels)} names; the network tells {classes} classes apart")
-    return labels
+def _classifier(
+    found: "Checkpoint",
+    output: Path,
+    class_names: str | Path | Sequence[str] | None,
+    size: tuple[int, int] | None,
+    batch: int | None,
+    resize: str | None,
+) -> Path:
+    from torch import nn
+
+    from onelook import checkpoint
+    from onelook.export import export_classifier
+    from onelook.nn.count import multiply_adds, numbers
+
+    names = found.names if class_names is None else labels(class_names, found.classes)
+    size = size or found.size
+    found.network.check_size(size)
+    if output.suffix == ".safetensors":
+        return checkpoint.save(dataclasses.replace(found, names=names, size=size), output)
+    return export_classifier(
+        nn.Sequential(found.network, nn.Softmax(1)),
+        output,
+        names or labels(None, found.classes),
+        size,
+        mean=found.mean,
+        std=found.std,
+        batch=batch,
+        resize=resize or "crop",
+        crop=found.crop,
+        parameters=numbers(found.network).parameters,
+        multiply_adds=multiply_adds(found.network, size),
+        origin={"by": f"onelook {__version__}", "network": found.name, **found.options, **found.origin},
+    )
 
 
-def _sha256(path: str | Path) -> str:
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _origin(**files: str | Path) -> dict[str, Any]:
+    """Where a model comes from: by name and SHA-256 of its files."""
+    origin = {"by": f"onelook {__version__}"}
+    for kind, path in files.items():
+        origin[kind] = Path(path).name
+        with Path(path).open("rb") as file:
+            origin[f"{kind}_sha256"] = hashlib.file_digest(file, "sha256").hexdigest()
+    return origin

@@ -11,7 +11,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from onelook import DarknetError, ModelError, darknet
+from onelook import DarknetError, Error, ModelError, darknet
 from onelook.nms import nms
 from onelook.runtime.session import open_session
 
@@ -131,19 +131,23 @@ def test_converting_leaves_the_network_as_it_was(darknet_files: Files, tmp_path:
 def test_what_cannot_be_converted_is_said_in_one_line(darknet_files: Files, tmp_path: Path) -> None:
     from onelook import convert
 
-    cfg, weights = darknet_files("v1")
+    files = darknet_files("v1")
     with pytest.raises(DarknetError, match=r"\[local\] takes one size of input alone"):
-        convert(cfg, weights, tmp_path / "x.onnx", dynamic_size=True)
-    with pytest.raises(DarknetError, match="has 80 names; the network tells 3 classes apart"):
-        convert(cfg, weights, tmp_path / "x.onnx", "coco")
-    with pytest.raises(DarknetError, match="resize must be letterbox or stretch; found 'crop'"):
-        convert(cfg, weights, tmp_path / "x.onnx", resize="crop")
+        convert(files, tmp_path / "x.onnx", dynamic_size=True)
+    with pytest.raises(Error, match="has 80 names; the network tells 3 classes apart"):
+        convert(files, tmp_path / "x.onnx", "coco")
+    with pytest.raises(Error, match="resize must be letterbox or stretch for a detector"):
+        convert(files, tmp_path / "x.onnx", resize="crop")
+    with pytest.raises(Error, match="resize must be letterbox, stretch or crop; found 'zoom'"):
+        convert(files, tmp_path / "x.onnx", resize="zoom")
+    with pytest.raises(Error, match="a checkpoint is written of classifiers alone"):
+        convert(files, tmp_path / "x.safetensors")
     with pytest.raises(ModelError, match="cannot be written"):
-        convert(*darknet_files("v3"), tmp_path)
-    classifier = tmp_path / "classifier.cfg"
-    classifier.write_text("[net]\nwidth=8\nheight=8\n[avgpool]\n[softmax]\n")
-    with pytest.raises(DarknetError, match="so it is no detector"):
-        convert(classifier, weights)
+        convert(darknet_files("v3"), tmp_path)
+    features = tmp_path / "features.cfg"
+    features.write_text("[net]\nwidth=8\nheight=8\n[avgpool]\n")
+    with pytest.raises(DarknetError, match="neither detects nor classifies"):
+        convert((features, files[1]))
     assert not (tmp_path / "x.onnx").exists()
 
 
@@ -155,7 +159,7 @@ def test_real_models_agree_with_torch_in_both_engines(shared: Callable[[str], Pa
     from onelook.runtime import picture
     from onelook.runtime.resize import place
 
-    path = convert(weights.with_suffix(".cfg"), weights, tmp_path / "x.onnx", "coco")
+    path = convert((weights.with_suffix(".cfg"), weights), tmp_path / "x.onnx", "coco")
     network = darknet.load(weights.with_suffix(".cfg"), weights)
     canvas = np.zeros((1, 320, 320, 3), np.uint8)
     place(picture.read(str(image)), canvas[0], "stretch", "darknet")

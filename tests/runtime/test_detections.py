@@ -229,11 +229,11 @@ def test_it_draws_on_the_picture_given_or_the_one_kept_or_reads_it_again(tmp_pat
 
 
 def test_without_a_picture_or_with_one_of_another_size_it_says_what_to_do() -> None:
-    with pytest.raises(Error, match=r"array: the picture was not kept; give it: detections.draw\(image\)"):
+    with pytest.raises(Error, match=r"array: the picture was not kept; give it to draw: .draw\(image\)"):
         detections().draw()
     with pytest.raises(Error, match=r"frame 7 of clip\.mp4: the picture was not kept"):
         detections(source="clip.mp4", frame=7).draw()
-    with pytest.raises(Error, match="picture of 50 × 40; the boxes are of 100 × 80"):
+    with pytest.raises(Error, match="picture of 50 × 40; the result is of 100 × 80"):
         detections().draw(grey(50, 40))
     with pytest.raises(Error, match=r"gone\.jpg"):
         detections(source="gone.jpg").draw()

@@ -124,7 +124,7 @@ def test_somebody_elses_onnx_file_is_refused_with_what_to_do(model_file: Make, t
     renamed = onnx.compose.add_prefix(model, "x/", **kept)
     onnx.save(renamed, path)
     for engine in ("onnxruntime", "openvino"):
-        with pytest.raises(ModelError, match=r"is no detector: expected the inputs image, .*found x/image"):
+        with pytest.raises(ModelError, match=r"is no model to detect: expected the inputs image, .*found x/image"):
             open_session(path, engine)
 
 

@@ -10,7 +10,9 @@ from onelook.names import COCO, VOC
 from onelook.zoo.catalogue import CATALOGUE, RemoteFile, find
 
 MODELS = list(CATALOGUE.values())
-FILES = [file for model in MODELS for file in (model.cfg, model.weights)]
+DETECTORS = [model for model in MODELS if model.task == "detect"]
+CLASSIFIERS = [model for model in MODELS if model.task == "classify"]
+FILES = [file for model in MODELS for file in model.files]
 
 
 def numbers_in_cfg(text: str) -> dict[str, list[str]]:
@@ -21,8 +23,14 @@ def numbers_in_cfg(text: str) -> dict[str, list[str]]:
     return found
 
 
-def test_catalogue_holds_the_public_detectors_of_every_generation():
-    assert list(CATALOGUE) == [
+def test_catalogue_holds_the_public_detectors_of_every_generation_and_the_mobilenets():
+    assert [model.name for model in CLASSIFIERS] == [
+        "mobilenet_v1_0.25_128",
+        "mobilenet_v1_0.5_160",
+        "mobilenet_v1_0.75_192",
+        "mobilenet_v2_1.0_224",
+    ]
+    assert [model.name for model in DETECTORS] == [
         "yolov1",
         "yolov1-tiny",
         "yolov2",
@@ -53,29 +61,38 @@ def test_no_two_files_share_address_or_digest():
 
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model.name)
-def test_every_cfg_is_pinned_to_a_commit_and_has_a_digest(model):
-    assert model.cfg.sha256
-    assert re.search(r"/[0-9a-f]{40}/", model.cfg.url)
+def test_every_cfg_and_tflite_file_is_pinned_to_a_commit_and_has_a_digest(model):
+    assert model.files[0].sha256
+    assert re.search(r"/[0-9a-f]{40}/", model.files[0].url)
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
 def test_files_at_hand_have_the_size_and_digest_of_the_catalogue(file, shared):
-    folder = "weights/darknet" if "dog-qiuqiu" in file.url else "cfg"
+    folder = "weights/tflite" if "coral" in file.url else "weights/darknet" if "dog-qiuqiu" in file.url else "cfg"
     if folder == "cfg" and file.name.endswith(".weights"):
         pytest.skip("these weights are too large to be kept with the others")
     data = shared(f"{folder}/{file.name}").read_bytes()
     assert (len(data), hashlib.sha256(data).hexdigest()) == (file.size, file.sha256)
 
 
-@pytest.mark.parametrize("model", MODELS, ids=lambda model: model.name)
+@pytest.mark.parametrize("model", DETECTORS, ids=lambda model: model.name)
 def test_input_size_and_classes_are_those_of_the_cfg(model, shared):
-    folder = "weights/darknet" if "dog-qiuqiu" in model.cfg.url else "cfg"
-    values = numbers_in_cfg(shared(f"{folder}/{model.cfg.name}").read_text())
+    cfg, _ = model.files
+    folder = "weights/darknet" if "dog-qiuqiu" in cfg.url else "cfg"
+    values = numbers_in_cfg(shared(f"{folder}/{cfg.name}").read_text())
     assert values["width"] == values["height"] == [str(model.size)]
     assert set(values["classes"]) == {str(len(model.classes))}
 
 
-@pytest.mark.parametrize("model", MODELS, ids=lambda model: model.name)
+@pytest.mark.parametrize("model", CLASSIFIERS, ids=lambda model: model.name)
+def test_input_size_and_classes_are_those_of_the_tflite_file(model, shared):
+    from onelook import tflite
+
+    found = tflite.load(shared(f"weights/tflite/{model.files[0].name}"))
+    assert (found.size, found.names) == ((model.size, model.size), model.classes)
+
+
+@pytest.mark.parametrize("model", DETECTORS, ids=lambda model: model.name)
 def test_classes_are_those_of_the_data_set_that_the_figure_is_from(model):
     assert model.classes in (COCO, VOC)
     if model.published:

@@ -21,7 +21,7 @@ def model(server, tmp_path, monkeypatch):
         zoo.RemoteFile(server.url(name), hashlib.sha256(data).hexdigest(), len(data))
         for name, data in (("yolov3.cfg", CFG), ("yolov3.weights", WEIGHTS))
     ]
-    model = dataclasses.replace(zoo.find("yolov3"), cfg=files[0], weights=files[1])
+    model = dataclasses.replace(zoo.find("yolov3"), files=tuple(files))
     monkeypatch.setitem(zoo.CATALOGUE, "yolov3", model)
 
     def answer(handler):
@@ -62,7 +62,8 @@ def test_a_file_of_another_size_is_replaced(model, tmp_path):
 
 
 def test_without_a_network_the_error_says_where_to_put_the_file(model, server, tmp_path, monkeypatch):
-    gone = dataclasses.replace(model, cfg=dataclasses.replace(model.cfg, url="http://127.0.0.1:9/yolov3.cfg"))
+    cfg, weights = model.files
+    gone = dataclasses.replace(model, files=(dataclasses.replace(cfg, url="http://127.0.0.1:9/yolov3.cfg"), weights))
     monkeypatch.setitem(zoo.CATALOGUE, "yolov3", gone)
     with pytest.raises(ZooError) as caught:
         zoo.fetch("yolov3")

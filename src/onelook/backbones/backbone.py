@@ -8,6 +8,7 @@ from typing import ClassVar, NamedTuple
 from torch import Tensor, nn
 
 from onelook.errors import NetworkError
+from onelook.nn.pool import GlobalAvgPool
 
 STRIDES = (8, 16, 32)
 MAX_SIDE = 8192
@@ -81,7 +82,7 @@ def classifier(channels: int, classes: int, dropout: float = 0.0) -> nn.Sequenti
         dropout: probability to leave a mean out in training.
     """
     check_classes(classes)
-    head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    head = nn.Sequential(GlobalAvgPool())
     if classes and dropout:
         head.append(nn.Dropout(dropout))
     if classes:

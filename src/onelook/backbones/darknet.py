@@ -6,6 +6,7 @@ from onelook.backbones.backbone import Backbone, Row, check_classes, classifier
 from onelook.nn.attention import attended, attention
 from onelook.nn.conv import ConvBlock
 from onelook.nn.init import he_normal
+from onelook.nn.pool import GlobalAvgPool
 
 # Table 6 of the YOLO9000 paper: (channels, kernel) of the convolutions, in stages that begin with a pooling of stride 2
 # (the first without). The last convolution, to the classes, is the head.
@@ -53,8 +54,9 @@ class Darknet19(Backbone):
             for width, kernel in stage:
                 rows.append(Row(attended(leaky((channels, width), kernel), width, reduction), width, 1))
                 channels = width
-        mean = (nn.AdaptiveAvgPool2d(1), nn.Flatten())
-        super().__init__(rows, nn.Sequential(*([nn.Conv2d(channels, classes, 1)] if classes else []), *mean))
+        super().__init__(
+            rows, nn.Sequential(nn.Conv2d(channels, classes, 1) if classes else nn.Identity(), GlobalAvgPool())
+        )
         he_normal(self)
 
 

@@ -22,6 +22,7 @@ class Published:
         source: where they stand.
         parameters, multiply_adds: with their unit, "4.20M"; None where not printed. Where a paper counts operations,
             half as many multiply-adds are given.
+        weights: the name in onelook's zoo of trained ones, where there are some.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Published:
     source: str
     parameters: str | None = None
     multiply_adds: str | None = None
+    weights: str | None = None
 
 
 _SLIM_V1 = "github.com/tensorflow/models, slim/nets/mobilenet_v1.md"
@@ -43,11 +45,15 @@ PUBLISHED = (
     Published("xception", {}, 299, 0.790, 0.945, "arXiv:1610.02357, Tables 1 and 3; keras.io", "22.91M"),
     Published("vgg16", {}, 224, 0.715, 0.901, "arXiv:1610.02357, Table 1; keras.io", "138.35M"),
     Published("mobilenet_v1", {"alpha": 1.0}, 224, 0.709, 0.899, _SLIM_V1, "4.20M", "569M"),
-    Published("mobilenet_v1", {"alpha": 0.75}, 192, 0.672, 0.873, _SLIM_V1, "2.59M", "233M"),
-    Published("mobilenet_v1", {"alpha": 0.5}, 160, 0.591, 0.819, _SLIM_V1, "1.34M", "77M"),
-    Published("mobilenet_v1", {"alpha": 0.25}, 128, 0.415, 0.663, _SLIM_V1, "0.47M", "14M"),
+    Published("mobilenet_v1", {"alpha": 0.75}, 192, 0.672, 0.873, _SLIM_V1, "2.59M", "233M",
+              "mobilenet_v1_0.75_192"),
+    Published("mobilenet_v1", {"alpha": 0.5}, 160, 0.591, 0.819, _SLIM_V1, "1.34M", "77M",
+              "mobilenet_v1_0.5_160"),
+    Published("mobilenet_v1", {"alpha": 0.25}, 128, 0.415, 0.663, _SLIM_V1, "0.47M", "14M",
+              "mobilenet_v1_0.25_128"),
     Published("mobilenet_v2", {"alpha": 1.4}, 224, 0.750, 0.925, _SLIM_V2, "6.06M", "582M"),
-    Published("mobilenet_v2", {"alpha": 1.0}, 224, 0.718, 0.910, _SLIM_V2, "3.47M", "300M"),
+    Published("mobilenet_v2", {"alpha": 1.0}, 224, 0.718, 0.910, _SLIM_V2, "3.47M", "300M",
+              "mobilenet_v2_1.0_224"),
     Published("mobilenet_v2", {"alpha": 0.35}, 96, 0.455, 0.704, _SLIM_V2, "1.66M", "11M"),
     Published("resnet50", {}, 224, 0.7715, 0.9329, _RESNET, None, "3.8G"),
     Published("resnet101", {}, 224, 0.7825, 0.9395, _RESNET, None, "7.6G"),

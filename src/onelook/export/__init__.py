@@ -1,5 +1,6 @@
-"""From torch to the model file: one ONNX graph from pixels to boxes."""
+"""From torch to the model file: one ONNX graph from pixels to results."""
 
+from onelook.export.classifier import export_classifier
 from onelook.export.detector import Detector, export_detector
 
-__all__ = ["Detector", "export_detector"]
+__all__ = ["Detector", "export_classifier", "export_detector"]

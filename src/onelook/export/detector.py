@@ -1,8 +1,5 @@
 """A detector as one self-contained ONNX file: uint8 pixels in, boxes out."""
 
-import json
-import logging
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -12,13 +9,10 @@ import onnx.compose
 import torch
 from torch import Tensor, nn
 
-from onelook.errors import ModelError
+from onelook.export.graph import trace, write
 from onelook.export.suppression import suppression
 from onelook.nn.conv import fold_batch_norm
 from onelook.runtime.resize import GREY
-from onelook.runtime.session import FORMAT
-
-OPSET = 20
 
 
 class Detector(Protocol):
@@ -92,50 +86,24 @@ def export_detector(
         ModelError: the file cannot be written.
     """
     metadata = {
-        "format": FORMAT,
         "task": "detect",
-        "names": json.dumps(list(names), ensure_ascii=False),
-        "size": json.dumps(size),
+        "names": list(names),
+        "size": size,
         "resize": resize,
         "sampling": sampling,
-        "score_threshold": str(score_threshold),
-        "iou_threshold": str(iou_threshold),
-        "parameters": str(parameters),
-        "multiply_adds": str(multiply_adds),
-        "origin": json.dumps(origin or {}, ensure_ascii=False),
+        "score_threshold": score_threshold,
+        "iou_threshold": iou_threshold,
+        "parameters": parameters,
+        "multiply_adds": multiply_adds,
+        "origin": origin or {},
     }
-    model = _join(_candidates(detector, size, dynamic_size, batch), suppression(diou_beta))
-    onnx.helper.set_model_props(model, metadata)
-    onnx.checker.check_model(model, full_check=True)
-    return _write(model, Path(path))
+    return write(_join(_candidates(detector, size, dynamic_size, batch), suppression(diou_beta)), metadata, path)
 
 
 def _candidates(detector: nn.Module, size: tuple[int, int], dynamic_size: bool, batch: int | None) -> onnx.ModelProto:
     """The torch part of the graph: image -> all_boxes, all_scores, extent."""
-    whole = _PixelsToCandidates(fold_batch_norm(detector)).eval()
-    dynamic: dict[int, Any] = {}
-    if batch is None:
-        dynamic[0] = torch.export.Dim("batch")
-    if dynamic_size:
-        dynamic |= {1: 32 * torch.export.Dim("rows", min=1), 2: 32 * torch.export.Dim("columns", min=1)}
-        size = (192, 256)  # of the example: two different sides, so that nothing takes them for one
-    example = torch.zeros(batch or 2, *size, 3, dtype=torch.uint8)
-    for logger in ("torch.onnx", "onnxscript", "onnx_ir"):  # what they miss is of no concern to the user
-        logging.getLogger(logger).setLevel(logging.ERROR)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        program = torch.onnx.export(
-            whole,
-            (example,),
-            dynamo=True,
-            dynamic_shapes=(dynamic,),
-            input_names=["image"],
-            output_names=["all_boxes", "all_scores", "extent"],
-            opset_version=OPSET,
-            verbose=False,
-        )
-    assert program is not None
-    return program.model_proto
+    whole = _PixelsToCandidates(fold_batch_norm(detector))
+    return trace(whole, ("all_boxes", "all_scores", "extent"), size, dynamic_size, batch)
 
 
 def _join(candidates: onnx.ModelProto, end: onnx.ModelProto) -> onnx.ModelProto:
@@ -143,16 +111,3 @@ def _join(candidates: onnx.ModelProto, end: onnx.ModelProto) -> onnx.ModelProto:
     network = onnx.compose.add_prefix(candidates, "network/", rename_inputs=False, rename_outputs=False)
     ties = [(name, name) for name in ("all_boxes", "all_scores", "extent")]
     return onnx.compose.merge_models(network, end, io_map=ties, name="detector", producer_name="onelook")
-
-
-def _write(model: onnx.ModelProto, path: Path) -> Path:
-    part = path.with_name(path.name + ".part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(model.SerializeToString())
-        part.replace(path)
-    except OSError as error:
-        raise ModelError(f"{path}: cannot be written: {error.strerror}") from None
-    finally:
-        part.unlink(missing_ok=True)
-    return path

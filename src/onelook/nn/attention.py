@@ -2,6 +2,8 @@
 
 from torch import Tensor, nn
 
+from onelook.nn.pool import GlobalAvgPool
+
 
 class SqueezeExcitation(nn.Module):
     """Weighs the channels of a map by what the whole of it holds (section 3).
@@ -19,15 +21,14 @@ class SqueezeExcitation(nn.Module):
     def __init__(self, channels: int, reduction: int = 16):
         super().__init__()
         hidden = max(1, channels // reduction)
-        self.squeeze = nn.AdaptiveAvgPool2d(1)
+        self.squeeze = GlobalAvgPool()
         self.excitation = nn.Sequential(
             nn.Linear(channels, hidden, bias=False), nn.ReLU(), nn.Linear(hidden, channels, bias=False), nn.Sigmoid()
         )
 
     def forward(self, u: Tensor) -> Tensor:
         """See the class."""
-        z = self.squeeze(u).flatten(1)
-        return u * self.excitation(z)[:, :, None, None]
+        return u * self.excitation(self.squeeze(u))[:, :, None, None]
 
 
 def attention(channels: int, reduction: int) -> nn.Module:

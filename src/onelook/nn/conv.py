@@ -3,6 +3,7 @@
 import copy
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 from torch.nn.utils.fusion import fuse_conv_bn_eval
@@ -40,8 +41,12 @@ class ConvBlock(nn.Module):
         activation: str = "linear",
     ):
         super().__init__()
-        self.same = padding == "same"
+        sides = (kernel, kernel) if isinstance(kernel, int) else kernel
+        even = stride in (1, (1, 1)) and all(side % 2 for side in sides)
         pixels = 0 if padding == "same" else padding
+        if padding == "same" and even:  # on all sides alike, so the convolution can do it, without a copy
+            pixels = dilation * (sides[0] // 2), dilation * (sides[1] // 2)
+        self.same = padding == "same" and not even
         self.conv = nn.Conv2d(*channels, kernel, stride, pixels, dilation, groups, bias=not batch_norm)
         self.norm = nn.BatchNorm2d(channels[1], eps=1e-5) if batch_norm else None
         self.activation = make_activation(activation)
@@ -63,6 +68,26 @@ def pad_same(x: Tensor, conv: nn.Conv2d) -> Tensor:
         total = max((-(-side // stride) - 1) * stride + dilation * (kernel - 1) + 1 - side, 0)
         pads = [total // 2, total - total // 2, *pads]  # torch wants those of the last dimension first
     return F.pad(x, pads)
+
+
+def fill_folded(block: ConvBlock, weight: Tensor, bias: Tensor) -> None:
+    """Give a block the weights of one whose batch normalisation was folded: what is left of that adds the bias.
+
+    Args:
+        block: with batch normalisation; changed in place.
+        weight: of the convolution, [N, M / groups, k_y, k_x].
+        bias: [N].
+    """
+    norm = block.norm
+    assert norm is not None
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    with torch.no_grad():
+        block.conv.weight.copy_(weight)
+        norm.running_mean.zero_()
+        norm.running_var.fill_(1 - norm.eps)
+        norm.weight.fill_(1)
+        norm.bias.copy_(bias)
 
 
 def fold_batch_norm(module: nn.Module) -> nn.Module:

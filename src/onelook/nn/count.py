@@ -7,9 +7,12 @@ from math import prod
 import torch
 from torch import Tensor, nn
 
+from onelook.nn.conv import ConvBlock
+from onelook.nn.pool import GlobalAvgPool
+
 Shape = tuple[int, ...]  # channels, height, width of a map; length of a vector
 
-_POOLS = {nn.AdaptiveAvgPool2d: "Avg Pool", nn.AvgPool2d: "Avg Pool", nn.MaxPool2d: "Max Pool"}
+_POOLS = {GlobalAvgPool: "Avg Pool", nn.AvgPool2d: "Avg Pool", nn.MaxPool2d: "Max Pool"}
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 
 
@@ -18,7 +21,7 @@ class Layer:
     """A layer that a picture goes through, once for each time it does.
 
     Attributes:
-        name: of the module, as in `named_modules`.
+        name: of the module, as in `named_modules`; of the `ConvBlock` that a convolution is in.
         type: "Conv", "Conv dw" (depthwise), "FC", "Avg Pool", "Max Pool".
         stride: along y.
         kernel: height and width of the window; () for a fully connected layer.
@@ -90,9 +93,12 @@ def layers(module: nn.Module, size: tuple[int, int], channels: int = 3) -> list[
     names: dict[nn.Module, str] = {layer: name for name, layer in module.named_modules()}
 
     def note(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        found.append(_layer(names[layer], layer, tuple(inputs[0].shape[1:]), tuple(output.shape[1:])))
+        before, after = tuple(inputs[0].shape[1:]), tuple(output.shape[1:])
+        found.append(_layer(names[layer], layer.conv if isinstance(layer, ConvBlock) else layer, before, after))
 
-    counted = [layer for layer in names if isinstance(layer, (nn.Conv2d, nn.Linear, *_POOLS))]
+    blocks = [layer for layer in names if isinstance(layer, ConvBlock)]  # which pad what their convolution then sees
+    alone = set(names).difference(block.conv for block in blocks)
+    counted = [*blocks, *(layer for layer in alone if isinstance(layer, (nn.Conv2d, nn.Linear, *_POOLS)))]
     hooks = [layer.register_forward_hook(note) for layer in counted]
     state = {name: x.to("meta") for name, x in (*module.named_parameters(), *module.named_buffers())}
     pictures = torch.empty(
@@ -119,7 +125,7 @@ def _layer(name: str, layer: nn.Module, before: Shape, after: Shape) -> Layer:
             uses = prod(after[1:])
         case nn.Linear(weight=weight, bias=bias):
             kind, kernel, stride, uses = "FC", (), 1, 1
-        case nn.AdaptiveAvgPool2d():
+        case GlobalAvgPool():
             return Layer(name, _POOLS[type(layer)], 1, before[1:], before, after)
         case _:
             assert isinstance(layer, nn.MaxPool2d | nn.AvgPool2d)

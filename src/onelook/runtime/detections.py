@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -15,9 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onelook.errors import Error
-
-JPEG_QUALITY = 90
-_IN_MEMORY = re.compile(r"(array|image|bytes)( \d+)?")  # what `sources` calls pictures that have no name
+from onelook.runtime import result
 
 
 class Detection(NamedTuple):
@@ -159,24 +156,11 @@ class Detections:
         Raises:
             Error: there is no picture to draw on, or it is of another size than the one that was looked at.
         """
-        from onelook.runtime import draw, picture
+        from onelook.runtime import draw
 
-        if image is not None:
-            image = picture.to_rgb(image)
-        elif self.image is not None:
-            image = self.image
-        elif self.frame is None and not _IN_MEMORY.fullmatch(self.source):
-            image = picture.read(self.source)
-        else:
-            what = self.source if self.frame is None else f"frame {self.frame} of {self.source}"
-            raise Error(f"{picture.shown(what)}: the picture was not kept; give it: detections.draw(image)")
-        if image.shape[:2] != (self.height, self.width):
-            size = f"{image.shape[1]} × {image.shape[0]}"
-            raise Error(
-                f"{self.source}: cannot draw on a picture of {size}; the boxes are of {self.width} × {self.height}"
-            )
+        canvas = result.picture_of(self, image)
         labels = [f"{name} {score:.2f}" for name, score in zip(self.names, self.scores.tolist(), strict=True)]
-        return draw.draw(image, self.boxes, self.classes, labels)
+        return draw.draw(canvas, self.boxes, self.classes, labels)
 
     def save(self, path: str | Path) -> Path:
         """Draws the picture into a file, in the format of its suffix (.jpg, .png, .webp, ...), and gives its path.
@@ -184,11 +168,7 @@ class Detections:
         The file appears whole or not at all; one that is there is replaced. Raises Error as `draw` does, for an unknown
         format, and where the file cannot be written.
         """
-        from onelook.runtime import atomic
-
-        path = Path(path)
-        atomic.write(path, encode(self.draw(), path))
-        return path
+        return result.save(self, path)
 
     def to_dict(self) -> dict[str, Any]:
         """Everything but the pixels, ready for JSON.
@@ -196,16 +176,16 @@ class Detections:
         {"source", "width", "height", "detections": [{"name", "class", "score", "box": [x1, y1, x2, y2]}, ...]}, with
         "frame" and "time" (seconds) for a picture of a video. Pixels to two decimals, scores to five.
         """
-        moment = {"frame": self.frame, "time": None if self.time is None else round(self.time, 3)}
         return {
-            "source": self.source,
-            **{key: value for key, value in moment.items() if value is not None},
-            "width": self.width,
-            "height": self.height,
+            **result.describe(self),
             "detections": [
                 {"name": name, "class": class_id, "score": score, "box": box}
                 for name, class_id, score, box in zip(
-                    self.names, self.classes.tolist(), _rounded(self.scores, 5), _rounded(self.boxes, 2), strict=True
+                    self.names,
+                    self.classes.tolist(),
+                    result.rounded(self.scores, 5),
+                    result.rounded(self.boxes, 2),
+                    strict=True,
                 )
             ],
         }
@@ -227,7 +207,7 @@ class Detections:
         return [
             {"image_id": image_id, "category_id": ids[class_id], "bbox": bbox, "score": score}
             for class_id, bbox, score in zip(
-                self.classes.tolist(), _rounded(bboxes, 2), _rounded(self.scores, 5), strict=True
+                self.classes.tolist(), result.rounded(bboxes, 2), result.rounded(self.scores, 5), strict=True
             )
         ]
 
@@ -251,34 +231,3 @@ def check_names(names: Iterable[str], class_names: Sequence[str]) -> None:
         close = difflib.get_close_matches(name, class_names, n=1)
         hint = f"did you mean {close[0]!r}?" if close else f"it has {', '.join(class_names[:5])}, ..."
         raise Error(f"the model has no class {name!r}; {hint}")
-
-
-def _rounded(values: NDArray[Any], decimals: int) -> list[Any]:
-    """The numbers as Python's, in float64: float32 0.9 would print as 0.8999999761581421."""
-    rounded: list[Any] = values.astype(np.float64).round(decimals).tolist()
-    return rounded
-
-
-def encode(image: NDArray[np.uint8], path: Path) -> bytes:
-    """The bytes of a picture file; the suffix of `path` names the format, JPEG is of quality 90.
-
-    Args:
-        image: RGB uint8 [H, W, 3].
-
-    Raises:
-        Error: a format that is unknown, or cannot hold a picture of that size (JPEG: 65,500 pixels a side).
-    """
-    import cv2
-
-    if not cv2.haveImageWriter(path.name):
-        raise Error(
-            f"cannot write {path}: {path.suffix or 'no suffix'!r} is no picture format known here; try .jpg or .png"
-        )
-    quality = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY] if path.suffix.lower() in {".jpg", ".jpeg"} else []
-    try:
-        done, data = cv2.imencode(path.suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR), quality)
-    except cv2.error:
-        done = False
-    if not done:
-        raise Error(f"cannot write {path}: the format cannot hold {image.shape[1]} × {image.shape[0]} pixels; try .png")
-    return data.tobytes()

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 LINE_WIDTH = 0.0032  # these two relative to the side of a square picture of the same area
 FONT_SIZE = 0.02
+CAPTION_SIZE = 0.03
 MIN_FONT_SIZE = 11  # pixels: smaller letters cannot be read
 MAX_LETTERS = 200  # of a label: what is longer is cut before anything is measured
 MAX_HIDDEN = 0.1  # of a label, by the labels on top of it
@@ -64,6 +65,30 @@ def draw(
         if x1 < x2:
             canvas[y1:y2, x1:x2] = colours[i]
             _put_text(canvas[y1:y2, x1:x2], texts[i], font_size, text_colour(colours[i]))
+    return canvas
+
+
+def caption(image: NDArray[np.uint8], lines: Sequence[str], classes: Sequence[int]) -> NDArray[np.uint8]:
+    """A copy of the picture with labels under one another in its upper left corner, as many as fit its height.
+
+    Args:
+        image: RGB uint8 [H, W, 3]; not modified.
+        lines: texts in any script, shortened where they are wider than the picture.
+        classes: index of the class of each, from 0: the colour.
+    """
+    canvas = np.array(image, order="C")
+    height, width = canvas.shape[:2]
+    font_size = max(MIN_FONT_SIZE, round(math.sqrt(height * width) * CAPTION_SIZE))
+    top = 0
+    for line, class_id in zip(lines, classes, strict=True):
+        text = _fit(drawable(line[:MAX_LETTERS]), font_size, width, height)
+        label_width, label_height = label_size(text, font_size)
+        if not text or top + label_height > height:
+            break
+        area = canvas[top : top + label_height, :label_width]
+        area[:] = colour(class_id)
+        _put_text(area, text, font_size, text_colour(colour(class_id)))
+        top += label_height
     return canvas
 
 

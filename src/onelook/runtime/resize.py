@@ -6,6 +6,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+RESIZES = ("letterbox", "stretch", "crop")
+SAMPLINGS = ("linear", "darknet")
 GREY = 128  # of the bars; Darknet has 0.5
 _LONGEST = 32766  # side that OpenCV's warps take
 
@@ -16,7 +18,7 @@ class Placement:
 
     Attributes:
         scale: input pixels per picture pixel, along x and y.
-        offset: of the picture's left and top edge in the input, pixels.
+        offset: of the picture's left and top edge in the input, pixels; below 0 where the picture is cropped.
         width, height: of the picture, pixels.
     """
 
@@ -32,19 +34,25 @@ class Placement:
         return np.clip(moved, 0, edge)
 
 
-def place(image: NDArray[np.uint8], canvas: NDArray[np.uint8], resize: str, sampling: str) -> Placement:
+def place(
+    image: NDArray[np.uint8], canvas: NDArray[np.uint8], resize: str, sampling: str, crop: float = 1.0
+) -> Placement:
     """Draw a picture [H, W, 3] into a network's input [h, w, 3].
 
     Args:
         image: the picture.
         canvas: the input, overwritten.
-        resize: "letterbox" keeps the picture's shape between grey bars, "stretch" fills the input.
+        resize: "letterbox" keeps the picture's shape between grey bars, "stretch" fills the input, "crop" fills it with
+            the middle of the picture in the shape of the input.
         sampling: "linear" between the centres of pixels, or "darknet", as Darknet does and its published figures have it:
             between the corner pixels of both pictures, without rounding the half of an odd bar when boxes are mapped
             back, and with a black last row where float32 falls short of the last row of the picture.
+        crop: side of the largest part that "crop" can take, of which it takes so much, 0..1.
     """
     height, width = image.shape[:2]
     rows, columns = canvas.shape[:2]
+    if resize == "crop":
+        return _crop(image, canvas, sampling, crop)
     if resize == "stretch":
         inner = columns, rows
     elif columns * height < rows * width:
@@ -63,6 +71,18 @@ def place(image: NDArray[np.uint8], canvas: NDArray[np.uint8], resize: str, samp
         cv2.resize(image, inner, dst=part, interpolation=cv2.INTER_LINEAR)
         offset = float(left), float(top)
     return Placement((inner[0] / width, inner[1] / height), offset, width, height)
+
+
+def _crop(image: NDArray[np.uint8], canvas: NDArray[np.uint8], sampling: str, crop: float) -> Placement:
+    """Fill the input with the middle of the picture."""
+    height, width = image.shape[:2]
+    rows, columns = canvas.shape[:2]
+    unit = crop * min(height / rows, width / columns)  # picture pixels per input pixel
+    part_height, part_width = max(1, round(rows * unit)), max(1, round(columns * unit))
+    top, left = (height - part_height) // 2, (width - part_width) // 2
+    scale = columns / part_width, rows / part_height
+    place(image[top : top + part_height, left : left + part_width], canvas, "stretch", sampling)
+    return Placement(scale, (-left * scale[0], -top * scale[1]), width, height)
 
 
 def _between_corners(image: NDArray[np.uint8], part: NDArray[np.uint8]) -> None:

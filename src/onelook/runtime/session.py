@@ -12,16 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onelook.errors import MissingDependencyError, ModelError
+from onelook.runtime.resize import RESIZES, SAMPLINGS
 
 ENGINES = ("auto", "onnxruntime", "openvino")
 PRECISIONS = ("float32", "fastest")
 _PRECISION_NAMES = {"f32": "float32", "bf16": "bfloat16", "f16": "float16"}  # as OpenVINO calls them
 FORMAT = "onelook/1"
-TASKS = ("detect",)
-INPUTS = ("image", "score_threshold", "iou_threshold")
-OUTPUTS = ("boxes", "scores", "classes", "batch_index")
+INPUTS = {"detect": ("image", "score_threshold", "iou_threshold"), "classify": ("image",)}  # by the task
+OUTPUTS = {"detect": ("boxes", "scores", "classes", "batch_index"), "classify": ("probabilities",)}
 METADATA = (
-    "format", "task", "names", "size", "resize", "sampling", "score_threshold", "iou_threshold", "parameters",
+    "format", "task", "names", "size", "resize", "crop", "sampling", "score_threshold", "iou_threshold", "parameters",
     "multiply_adds", "origin",
 )  # fmt: skip
 
@@ -32,13 +32,13 @@ class ModelInfo:
 
     Attributes:
         path: the file.
-        task: "detect".
+        task: "detect" or "classify".
         names: of the classes.
         size: height and width of the input, pixels; those to take where `dynamic_size`.
         dynamic_size: other sizes, multiples of 32, are taken too.
         batch: pictures a run; None where any number is taken.
-        resize, sampling: how a picture becomes the input; see `onelook.runtime.resize`.
-        score_threshold, iou_threshold: the defaults.
+        resize, crop, sampling: how a picture becomes the input; see `onelook.runtime.resize.place`.
+        score_threshold, iou_threshold: the defaults, of a detector.
         parameters, multiply_adds: of the network, at `size`.
         origin: where it comes from.
     """
@@ -50,6 +50,7 @@ class ModelInfo:
     dynamic_size: bool
     batch: int | None
     resize: str
+    crop: float
     sampling: str
     score_threshold: float
     iou_threshold: float
@@ -64,10 +65,16 @@ class Session(Protocol):
     info: ModelInfo
     engine: str
 
-    def run(
-        self, images: NDArray[np.uint8], score_threshold: float, iou_threshold: float
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]:
-        """uint8 RGB [B, H, W, 3] -> boxes [N, 4], scores [N], classes [N], batch_index [N]."""
+    def run(self, images: NDArray[np.uint8], *thresholds: float) -> list[NDArray[Any]]:
+        """One run of the model.
+
+        Args:
+            images: uint8 RGB [B, H, W, 3].
+            thresholds: of a detector: score and IoU, 0..1.
+
+        Returns:
+            Of a detector: boxes [N, 4], scores [N], classes [N], batch_index [N]; of a classifier: probabilities [B, C].
+        """
 
 
 class OnnxRuntimeSession:
@@ -89,12 +96,12 @@ class OnnxRuntimeSession:
         self.info = _info(path, self._session.get_modelmeta().custom_metadata_map, inputs, outputs)
         self.engine = f"onnxruntime ({self._session.get_providers()[0].removesuffix('ExecutionProvider')})"
 
-    def run(
-        self, images: NDArray[np.uint8], score_threshold: float, iou_threshold: float
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]:
+    def run(self, images: NDArray[np.uint8], *thresholds: float) -> list[NDArray[Any]]:
         """See `Session`."""
-        boxes, scores, classes, batch_index = self._session.run(OUTPUTS, _feed(images, score_threshold, iou_threshold))
-        return boxes, scores, classes, batch_index
+        found: list[NDArray[Any]] = self._session.run(
+            OUTPUTS[self.info.task], _feed(self.info.task, images, thresholds)
+        )
+        return found
 
 
 class OpenVinoSession:
@@ -128,16 +135,13 @@ class OpenVinoSession:
         kind = self._compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
         self.engine = f"openvino ({_PRECISION_NAMES.get(kind, kind)})"
 
-    def run(
-        self, images: NDArray[np.uint8], score_threshold: float, iou_threshold: float
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]:
+    def run(self, images: NDArray[np.uint8], *thresholds: float) -> list[NDArray[Any]]:
         """See `Session`."""
         if not hasattr(self._requests, "request"):
             self._requests.request = self._compiled.create_infer_request()
         request = self._requests.request
-        request.infer(_feed(images, score_threshold, iou_threshold))
-        boxes, scores, classes, batch_index = (request.get_tensor(name).data.copy() for name in OUTPUTS)
-        return boxes, scores, classes, batch_index
+        request.infer(_feed(self.info.task, images, thresholds))
+        return [request.get_tensor(name).data.copy() for name in OUTPUTS[self.info.task]]
 
 
 def open_session(
@@ -186,9 +190,8 @@ def processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _feed(images: NDArray[np.uint8], score_threshold: float, iou_threshold: float) -> dict[str, NDArray[Any]]:
-    thresholds = (np.asarray(value, np.float32) for value in (score_threshold, iou_threshold))
-    return dict(zip(INPUTS, (images, *thresholds), strict=True))
+def _feed(task: str, images: NDArray[np.uint8], thresholds: tuple[float, ...]) -> dict[str, NDArray[Any]]:
+    return dict(zip(INPUTS[task], (images, *(np.asarray(value, np.float32) for value in thresholds)), strict=True))
 
 
 def _providers() -> list[str]:
@@ -210,29 +213,34 @@ def _info(path: Path, metadata: dict[str, str], inputs: dict[str, list[Any]], ou
         raise ModelError(
             f"{path}: is not a model file of onelook's format {FORMAT!r}, it has {found!r}; make one with 'onelook convert'"
         )
-    if metadata.get("task") not in TASKS:
-        raise ModelError(f"{path}: is for the task {metadata.get('task')!r}; this version knows {', '.join(TASKS)}")
-    if set(inputs) != set(INPUTS) or not outputs.issuperset(OUTPUTS) or len(inputs["image"]) != 4:
+    task = metadata.get("task", "")
+    if task not in INPUTS:
+        raise ModelError(f"{path}: is for the task {task!r}; this version knows {', '.join(INPUTS)}")
+    if set(inputs) != set(INPUTS[task]) or not outputs.issuperset(OUTPUTS[task]) or len(inputs["image"]) != 4:
         raise ModelError(
-            f"{path}: is no detector: expected the inputs {', '.join(INPUTS)} and the outputs {', '.join(OUTPUTS)}; "
-            f"found {', '.join(inputs)} and {', '.join(sorted(outputs))}"
+            f"{path}: is no model to {task}: expected the inputs {', '.join(INPUTS[task])} and the outputs "
+            f"{', '.join(OUTPUTS[task])}; found {', '.join(inputs)} and {', '.join(sorted(outputs))}"
         )
     image = inputs["image"]
     try:
         height, width = json.loads(metadata["size"])
         if any(isinstance(side, int) and side != own for side, own in zip(image[1:], (height, width, 3), strict=True)):
             raise ValueError(f"of size {height} x {width}; the input is {image[1]} x {image[2]} x {image[3]}")
+        crop = float(metadata.get("crop", 1))
+        if not 0 < crop <= 1 or metadata["resize"] not in RESIZES or metadata["sampling"] not in SAMPLINGS:
+            raise ValueError(f"resize {metadata['resize']!r}, crop {crop}, sampling {metadata['sampling']!r}")
         return ModelInfo(
             path=path,
-            task=metadata["task"],
+            task=task,
             names=tuple(str(name) for name in json.loads(metadata["names"])),
             size=(int(height), int(width)),
             dynamic_size=not isinstance(image[1], int),
             batch=image[0] if isinstance(image[0], int) else None,
             resize=metadata["resize"],
+            crop=crop,
             sampling=metadata["sampling"],
-            score_threshold=float(metadata["score_threshold"]),
-            iou_threshold=float(metadata["iou_threshold"]),
+            score_threshold=float(metadata["score_threshold"]) if task == "detect" else 0.0,
+            iou_threshold=float(metadata["iou_threshold"]) if task == "detect" else 1.0,
             parameters=int(metadata["parameters"]),
             multiply_adds=int(metadata["multiply_adds"]),
             origin=json.loads(metadata["origin"]),

@@ -1,4 +1,4 @@
-"""Results into files: drawn pictures and videos, JSON, COCO results, YOLO text, CSV; many thousands in little memory.
+"""Results into files: drawn pictures and videos, JSON, CSV, COCO results, YOLO text; many thousands in little memory.
 
 Every file is written beside its place and renamed when it is complete. Whatever ends the work, Ctrl-C too, the files
 then hold what was done until there.
@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import ClassVar, Protocol, Self
+from typing import Any, ClassVar, Protocol, Self
 from urllib.parse import urlsplit
 
 import cv2
@@ -22,7 +22,9 @@ from numpy.typing import NDArray
 
 from onelook.errors import Error
 from onelook.runtime import atomic
-from onelook.runtime.detections import Detections, encode
+from onelook.runtime.classification import Classification
+from onelook.runtime.detections import Detections
+from onelook.runtime.result import Result, encode
 
 DEFAULT_FPS = 25.0
 
@@ -47,39 +49,42 @@ def run_folder(parent: str | Path = "runs", name: str = "detect") -> Path:
             return folder
 
 
-def check_formats(formats: Collection[str]) -> None:
-    """Raises Error for a format that `open_writer` does not have."""
-    unknown = sorted(set(formats) - set(OUTPUTS))
+def check_formats(formats: Collection[str], task: str = "detect") -> None:
+    """Raises Error for a format that `open_writer` does not have for that task."""
+    unknown = sorted(set(formats) - set(OUTPUTS[task]))
     if unknown:
-        raise Error(f"cannot save as {unknown[0]!r}; the formats are {', '.join(OUTPUTS)}")
+        raise Error(f"cannot save as {unknown[0]!r}; the formats are {', '.join(OUTPUTS[task])}")
 
 
-def open_writer(formats: Collection[str], folder: str | Path, sources: Iterable[object] = ()) -> "Writer":
+def open_writer(
+    formats: Collection[str], folder: str | Path, sources: Iterable[object] = (), task: str = "detect"
+) -> "Writer":
     """Opens the result files in a folder, which is made where it is missing.
 
     Args:
         formats: any of
-            json: results.json, {"images": [...]}, a picture a line as `Detections.to_dict` gives it;
-            coco: coco.json, the list that COCO's own tools load as results;
-            csv: results.csv, a detection a row;
-            yolo: labels/NAME.txt a picture, labels/NAME_000123.txt a frame of a video;
-            jpg: NAME.jpg, the drawn picture; NAME.mp4 of all the frames of a video or camera.
+            json: results.json, {"images": [...]}, a picture a line as the result's `to_dict` gives it;
+            csv: results.csv, a detection a row, or of a classifier a picture's first few classes a row each;
+            jpg: NAME.jpg, the drawn picture; NAME.mp4 of all the frames of a video or camera;
+            coco: of a detector: coco.json, the list that COCO's own tools load as results;
+            yolo: of a detector: labels/NAME.txt a picture, labels/NAME_000123.txt a frame of a video.
         folder: results.json, coco.json and results.csv in it are replaced. No other file that is there ever is: a
             picture gets a number (NAME-2) if a file of its NAME exists or another picture of this run has that NAME.
         sources: what the user named. The pictures of a folder or pattern among them keep the folders below it:
             photos/a/x.jpg of photos/ has the NAME a/x. Any other picture has the name of its file.
+        task: whose results will be written: "detect" or "classify".
 
     Raises:
         Error: a format that does not exist, a folder that cannot be written to.
     """
-    check_formats(formats)
+    check_formats(formats, task)
     folder = Path(folder)
     with atomic.writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
     files: list[str] = []
     outputs: list[_Output] = []
     with ExitStack() as stack:
-        for name, output in OUTPUTS.items():
+        for name, output in OUTPUTS[task].items():
             if name in formats:
                 outputs.append(output(folder, files))
                 stack.callback(outputs[-1].close)
@@ -88,7 +93,7 @@ def open_writer(formats: Collection[str], folder: str | Path, sources: Iterable[
 
 
 class Writer:
-    """Writes the detections of one picture after the other. A context manager: leaving it completes the files."""
+    """Writes the results of one picture after the other. A context manager: leaving it completes the files."""
 
     def __init__(self, outputs: "list[_Output]", files: list[str], names: "_Names", stack: ExitStack) -> None:
         self._files = files
@@ -101,15 +106,15 @@ class Writer:
         """The files that are complete and in their place."""
         return [Path(file) for file in self._files]
 
-    def write(self, detections: Detections) -> None:
+    def write(self, result: Result) -> None:
         """Adds one picture, or the next frame of a video, to the files of every format.
 
         Raises:
             Error: a file cannot be written (disk full, ...), or there is no picture to draw on.
         """
-        name = self._names.name(detections.source, detections.frame)
+        name = self._names.name(result.source, result.frame)
         for output in self._outputs:
-            output.write(detections, name)
+            output.write(result, name)
 
     def __enter__(self) -> Self:
         return self
@@ -200,7 +205,7 @@ class _Output(Protocol):
 
     def __init__(self, folder: Path, files: list[str]) -> None: ...
 
-    def write(self, detections: Detections, name: str) -> None: ...
+    def write(self, result: Any, name: str) -> None: ...
 
     def close(self) -> None: ...
 
@@ -257,8 +262,8 @@ class _Rows:
 class _Json(_Rows):
     file, head, between, foot = "results.json", '{"images": [\n', ",\n", "\n]}\n"
 
-    def write(self, detections: Detections, name: str) -> None:
-        self.add(json.dumps(detections.to_dict(), ensure_ascii=False))
+    def write(self, result: Result, name: str) -> None:
+        self.add(json.dumps(result.to_dict(), ensure_ascii=False))
 
 
 class _Coco(_Rows):
@@ -286,11 +291,20 @@ class _Csv(_Rows):
     file = "results.csv"
     head = "source,frame,time,width,height,name,class,score,x1,y1,x2,y2\r\n"
 
-    def write(self, detections: Detections, name: str) -> None:
-        found = detections.to_dict()
+    def write(self, result: Detections | Classification, name: str) -> None:
+        found = result.to_dict()
         picture = (_no_formula(found["source"]), found.get("frame"), found.get("time"), found["width"], found["height"])
-        rows = ((*picture, _no_formula(d["name"]), d["class"], d["score"], *d["box"]) for d in found["detections"])
-        self.add(_csv(rows))
+        self.add(_csv((*picture, *row) for row in self.rows(found)))
+
+    def rows(self, found: dict[str, Any]) -> Iterable[tuple[object, ...]]:
+        return ((_no_formula(d["name"]), d["class"], d["score"], *d["box"]) for d in found["detections"])
+
+
+class _ClassCsv(_Csv):
+    head = "source,frame,time,width,height,rank,name,class,score\r\n"
+
+    def rows(self, found: dict[str, Any]) -> Iterable[tuple[object, ...]]:
+        return ((i, _no_formula(d["name"]), d["class"], d["score"]) for i, d in enumerate(found["classes"], start=1))
 
 
 def _csv(rows: Iterable[Iterable[object]]) -> str:
@@ -323,7 +337,7 @@ class _Yolo:
 
 
 class _Pictures:
-    """NAME.jpg: the picture with its boxes; NAME.mp4 of the frames of a video or camera."""
+    """NAME.jpg: the picture with what was found; NAME.mp4 of the frames of a video or camera."""
 
     paths: ClassVar[tuple[str, ...]] = ("{}.jpg", "{}.mp4")
 
@@ -331,19 +345,19 @@ class _Pictures:
         self._folder, self._files = folder, files
         self._video: _Video | None = None
 
-    def write(self, detections: Detections, name: str) -> None:
-        image = detections.draw()
-        path = self._folder / f"{name}.jpg" if detections.frame is None else self._folder / f"{name}.mp4"
+    def write(self, result: Result, name: str) -> None:
+        image = result.draw()
+        path = self._folder / f"{name}.jpg" if result.frame is None else self._folder / f"{name}.mp4"
         if self._video and self._video.path != path:
             self.close()
-        if detections.frame is None:
+        if result.frame is None:
             _make_folder(path.parent)
             atomic.write(path, encode(image, path))
             self._files.append(str(path))
         else:
             if not self._video:
                 _make_folder(path.parent)
-                self._video = _Video(path, detections.fps, detections.width, detections.height)
+                self._video = _Video(path, result.fps, result.width, result.height)
             self._video.write(image)
 
     def close(self) -> None:
@@ -403,4 +417,7 @@ def _make_folder(folder: Path) -> None:
 
 
 # The files of results come first: a picture that cannot be drawn is still in them.
-OUTPUTS: Mapping[str, type[_Output]] = {"json": _Json, "coco": _Coco, "csv": _Csv, "yolo": _Yolo, "jpg": _Pictures}
+OUTPUTS: Mapping[str, Mapping[str, type[_Output]]] = {
+    "detect": {"json": _Json, "coco": _Coco, "csv": _Csv, "yolo": _Yolo, "jpg": _Pictures},
+    "classify": {"json": _Json, "csv": _ClassCsv, "jpg": _Pictures},
+}

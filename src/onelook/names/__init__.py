@@ -1,9 +1,10 @@
-"""What the classes of the public detectors are called, and the text files that name them."""
+"""What the classes of the public detectors and classifiers are called, and the text files that name them."""
 
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
-from onelook.errors import DarknetError
+from onelook.errors import DarknetError, Error
 
 # fmt: off
 # The eighty of COCO, spelled and ordered as Darknet's data/coco.names.
@@ -42,6 +43,48 @@ _OFFICIAL_TO_DARKNET = {
 }
 
 _LARGEST_NAMES_FILE = 1 << 20  # bytes; the 9418 names of YOLO9000 take less
+
+
+@cache
+def imagenet() -> dict[str, str]:
+    """The thousand classes of ImageNet's challenge (ILSVRC2012) in order: WordNet id -> name.
+
+    {"n01440764": "tench, Tinca tinca", ...}. Networks number them from 0, or from 1 behind a class `BACKGROUND`.
+    """
+    lines = Path(__file__).with_name("imagenet.tsv").read_text("utf-8").splitlines()
+    return dict(line.split("\t") for line in lines)
+
+
+BACKGROUND = "background"
+
+
+def labels(class_names: str | Path | Sequence[str] | None, classes: int) -> tuple[str, ...]:
+    """The names of a network's classes from what the user says of them.
+
+    Args:
+        class_names: "coco", "voc" or "imagenet"; a file of one name a line; the names; None for "class 0", "class 1", ...
+        classes: how many the network tells apart; where that is one more than there are in "imagenet", `BACKGROUND` comes
+            first.
+
+    Raises:
+        DarknetError: the file cannot be read as one of names.
+        Error: there are more or fewer names than classes.
+    """
+    if class_names is None:
+        return tuple(f"class {i}" for i in range(classes))
+    if class_names == "imagenet":
+        found = tuple(imagenet().values())
+        found = (BACKGROUND, *found) if classes == len(found) + 1 else found
+    elif class_names in ("coco", "voc"):
+        found = COCO if class_names == "coco" else VOC
+    elif isinstance(class_names, str | Path):
+        found = read_names(class_names)
+    else:
+        found = tuple(class_names)
+    if len(found) != classes:
+        where = class_names if isinstance(class_names, str | Path) else "class_names"
+        raise Error(f"{where}: has {len(found)} names; the network tells {classes} classes apart")
+    return found
 
 
 def category_ids(names: Sequence[str]) -> tuple[int, ...]:

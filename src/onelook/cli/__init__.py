@@ -1,0 +1,44 @@
+"""The command line: one function a verb, each reads its arguments, calls the library and prints."""
+
+import sys
+
+import click
+
+from onelook import __version__
+from onelook.cli.classify import classify
+from onelook.cli.convert import convert
+from onelook.cli.detect import detect
+from onelook.cli.info import info
+from onelook.cli.models import models
+from onelook.errors import Error
+
+
+def main() -> None:
+    """Run the command line. Exits with 2 and one line on stderr after an error the user can put right."""
+    from onelook.runtime.picture import silence_native_stderr
+
+    silence_native_stderr()
+    try:
+        sys.exit(app(standalone_mode=False))
+    except Error as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (KeyboardInterrupt, click.Abort):
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:  # `onelook ... | head`
+        sys.stderr.close()
+        sys.exit(141)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="onelook")
+def app() -> None:
+    """Object detection as the papers define it, run fast on an ordinary CPU."""
+
+
+for verb in (detect, classify, convert, info, models):
+    app.add_command(verb)

@@ -1,0 +1,88 @@
+"""From a torch module to an ONNX graph, and from that to a model file."""
+
+import json
+import logging
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import onnx
+import torch
+from torch import nn
+
+from onelook.errors import ModelError
+from onelook.runtime.session import FORMAT
+
+OPSET = 20
+
+
+def trace(
+    module: nn.Module,
+    outputs: Sequence[str],
+    size: tuple[int, int],
+    dynamic_size: bool = False,
+    batch: int | None = None,
+) -> onnx.ModelProto:
+    """The graph of a module that takes `image`, uint8 [B, H, W, 3].
+
+    Args:
+        module: what to trace, in evaluation mode.
+        outputs: names of what it gives.
+        size: height and width of the image.
+        dynamic_size: let the graph take every multiple of 32.
+        batch: B; None lets the graph take any number.
+    """
+    dynamic: dict[int, Any] = {}
+    if batch is None:
+        dynamic[0] = torch.export.Dim("batch")
+    if dynamic_size:
+        dynamic |= {1: 32 * torch.export.Dim("rows", min=1), 2: 32 * torch.export.Dim("columns", min=1)}
+        size = (192, 256)  # of the example: two different sides, so that nothing takes them for one
+    example = torch.zeros(batch or 2, *size, 3, dtype=torch.uint8)
+    for logger in ("torch.onnx", "onnxscript", "onnx_ir"):  # what they miss is of no concern to the user
+        logging.getLogger(logger).setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(
+            module.eval(),
+            (example,),
+            dynamo=True,
+            dynamic_shapes=(dynamic,),
+            input_names=["image"],
+            output_names=list(outputs),
+            opset_version=OPSET,
+            verbose=False,
+        )
+    assert program is not None
+    return program.model_proto
+
+
+def write(model: onnx.ModelProto, metadata: Mapping[str, Any], path: str | Path) -> Path:
+    """Check a graph and write it as a model file, beside its place and then renamed.
+
+    Args:
+        model: of the inputs and outputs that its task has; see docs/model-file.md.
+        metadata: what the file says of itself, without the format; texts as they are, all else as JSON.
+        path: of the file.
+
+    Raises:
+        ModelError: the file cannot be written.
+    """
+    texts = {
+        key: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        for key, value in metadata.items()
+    }
+    onnx.helper.set_model_props(model, {"format": FORMAT, **texts})
+    onnx.checker.check_model(model, full_check=True)
+    path = Path(path)
+    part = path.with_name(path.name + ".part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_bytes(model.SerializeToString())
+        part.replace(path)
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be written: {error.strerror}") from None
+    finally:
+        part.unlink(missing_ok=True)
+    return path

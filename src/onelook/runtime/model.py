@@ -1,0 +1,190 @@
+"""What detectors and classifiers share: a model file, and pictures that go through it."""
+
+import itertools
+import threading
+from abc import ABC
+from collections import deque
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, ClassVar, Generic, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onelook.errors import Error, ModelError, SourceError
+from onelook.runtime.resize import Placement, place
+from onelook.runtime.session import ModelInfo, Session, open_session, processors
+from onelook.runtime.sources import Picture, is_endless, is_single, pictures
+
+Result = TypeVar("Result")
+Loaded = tuple[NDArray[np.uint8], Placement] | SourceError
+# One run of the model: session, pictures, whether to keep their pixels -> a result or an error for each picture.
+Work = Callable[[Session, list[Picture], bool], list[Any]]
+
+
+class Model(ABC, Generic[Result]):
+    """A model file that runs.
+
+    Args:
+        path: of the model file.
+        engine: "auto", "onnxruntime" or "openvino"; see `onelook.runtime.session.open_session`.
+        threads: of the processor to use; all of them by default.
+        streams: pictures to look at at once: 1 puts all threads on one picture. `stream` opens a session of its own with
+            as many as there are threads; say so here if it is all that will be called.
+        precision: "float32", or "fastest" to let the engine trade the last digits for speed; see `open_session`.
+        session: of that file with these settings, where one is open already.
+
+    Raises:
+        ModelError: no such file, or not a model of onelook's format for this task.
+    """
+
+    task: ClassVar[str]
+
+    def __init__(
+        self,
+        path: str | Path,
+        engine: str = "auto",
+        threads: int | None = None,
+        streams: int = 1,
+        precision: str = "float32",
+        session: Session | None = None,
+    ):
+        check_threads(threads)
+        self._path, self._engine, self._precision = Path(path), engine, precision
+        self.threads = threads or processors()
+        self._lock = threading.Lock()
+        self._sessions: dict[int, Session] = {} if session is None else {streams: session}
+        session = self._session(streams)
+        self.info: ModelInfo = session.info
+        self.engine = session.engine
+        if self.info.task != self.task:
+            raise ModelError(f"{path}: is a model to {self.info.task}, not to {self.task}")
+
+    def __repr__(self) -> str:
+        height, width = self.info.size
+        name = type(self).__name__
+        return f"{name}({str(self._path)!r}, {len(self.info.names)} classes, {width}x{height}, {self.engine})"
+
+    def _call(self, source: Any, work: Work) -> Any:
+        """One result for a picture, else a list of them."""
+        if is_endless(source):
+            raise SourceError(f"{source!r} has no end; use stream({source!r}) instead")
+        queue = pictures(source)
+        if not is_single(source):
+            return list(self._stream(queue, work, 1, None, keep_images=False))
+        picture = next(queue)
+        if picture.frame is not None:
+            return list(self._stream(itertools.chain([picture], queue), work, 1, None, keep_images=False))
+        (result,) = work(self._session(1), [picture], True)
+        if isinstance(result, SourceError):
+            raise result
+        return result
+
+    def _stream(
+        self,
+        queue: Iterator[Picture],
+        work: Work,
+        batch: int,
+        on_error: Callable[[SourceError], None] | None,
+        keep_images: bool = True,
+    ) -> Generator[Result]:
+        """The results of picture after picture, in order and in constant memory."""
+        # One picture a thread, each from its bytes to its result, is faster than all threads on one picture: nothing
+        # waits for the slowest part. Measured in benchmarks/end_to_end.py.
+        session = self._session(self.threads)
+        batch = session.info.batch or batch
+        pending: deque[Future[list[Result | SourceError]]] = deque()
+        with ThreadPoolExecutor(self.threads, "onelook") as executor:
+            try:
+                while True:
+                    while len(pending) < 2 * self.threads and (some := list(itertools.islice(queue, batch))):
+                        pending.append(executor.submit(work, session, some, keep_images))
+                    if not pending:
+                        return
+                    for result in pending.popleft().result():
+                        if not isinstance(result, SourceError):
+                            yield result
+                        elif on_error is None:
+                            raise result
+                        else:
+                            on_error(result)
+            finally:
+                executor.shutdown(wait=False, cancel_futures=True)
+
+    def _session(self, streams: int) -> Session:
+        """The session for so many threads that call it at once, loaded when first asked for."""
+        with self._lock:
+            if streams not in self._sessions:
+                self._sessions[streams] = open_session(self._path, self._engine, self.threads, streams, self._precision)
+            return self._sessions[streams]
+
+
+def load_pictures(
+    some: list[Picture], info: ModelInfo, size: tuple[int, int]
+) -> tuple[NDArray[np.uint8], list[Loaded]]:
+    """Decodes pictures into the input of a model.
+
+    Args:
+        some: the pictures.
+        info: of the model; one that takes a fixed number of pictures gets black ones for those that are missing.
+        size: of the input, height and width.
+
+    Returns:
+        The input, uint8 [B, H, W, 3], and for each picture its pixels and where they lie, or why it cannot be read.
+    """
+    canvas = np.zeros((info.batch or len(some), *size, 3), np.uint8)
+    loaded: list[Loaded] = []
+    for picture, part in zip(some, canvas, strict=False):
+        try:
+            image = picture.load()
+        except SourceError as error:
+            loaded.append(error)
+        else:
+            loaded.append((image, place(image, part, info.resize, info.sampling, info.crop)))
+    return canvas, loaded
+
+
+def collect(
+    some: list[Picture],
+    loaded: list[Loaded],
+    result: Callable[[int, Placement, dict[str, Any]], Result],
+    keep_images: bool,
+) -> list[Result | SourceError]:
+    """The result of each picture of a run, or the error of one that could not be read.
+
+    Args:
+        some, loaded: as of `load_pictures`.
+        result: makes that of picture i from its placement and what all kinds of results say of a picture.
+        keep_images: whether results hold their pixels.
+    """
+    found: list[Result | SourceError] = []
+    for i, (picture, one) in enumerate(zip(some, loaded, strict=True)):
+        if isinstance(one, SourceError):
+            found.append(one)
+            continue
+        image, placement = one
+        about = {
+            "width": placement.width,
+            "height": placement.height,
+            "source": picture.name,
+            "image": image if keep_images else None,
+            "frame": picture.frame,
+            "time": picture.time,
+            "fps": picture.fps,
+        }
+        found.append(result(i, placement, about))
+    return found
+
+
+def check_threads(threads: int | None) -> None:
+    """Raises Error for a number of threads that is none."""
+    if threads is not None and threads < 1:
+        raise Error(f"threads must be 1 or more; found {threads}")
+
+
+def check_batch(batch: int) -> int:
+    """Raises Error for a number of pictures a run that is none; else gives it back."""
+    if batch < 1:
+        raise Error(f"batch must be 1 or more; found {batch}")
+    return batch
