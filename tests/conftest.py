@@ -79,3 +79,39 @@ def model_file(
         return made[key]
 
     return make
+
+
+@pytest.fixture(scope="session")
+def classifier_file(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """The model file of a classifier of four classes, whose every pixel counts, for pictures of 48 x 32.
+
+    It takes seven eighths of the largest part. Its metadata can be changed.
+    """
+    import onnx
+    import torch
+    from torch import nn
+
+    from onelook.export import export_classifier
+
+    folder = tmp_path_factory.mktemp("classifiers")
+    made: dict[int | None, Path] = {}
+
+    def make(batch: int | None = None, **metadata: str) -> Path:
+        if batch not in made:
+            layer, random = nn.Linear(3 * 32 * 48, 4), torch.Generator().manual_seed(3)
+            for parameter in layer.parameters():
+                nn.init.normal_(parameter, 0, 0.02, random)
+            network = nn.Sequential(nn.Flatten(), layer, nn.Softmax(1))
+            grey, path = (127.5,) * 3, folder / f"{batch}.onnx"
+            names = ("cat", "dog", "bird", "=1+1")
+            made[batch] = export_classifier(network, path, names, (32, 48), grey, grey, batch, crop=0.875)
+        if not metadata:
+            return made[batch]
+        model = onnx.load(made[batch])
+        known = {entry.key: entry.value for entry in model.metadata_props}
+        onnx.helper.set_model_props(model, {**known, **metadata})
+        path = folder / f"changed-{len(list(folder.iterdir()))}.onnx"
+        onnx.save(model, path)
+        return path
+
+    return make

@@ -109,6 +109,10 @@ def test_video_gives_an_annotated_video_and_numbered_frames(model_file: Make, tm
         (("detect", "{photos}", "--model", "{model}", "--threads", "0"), "threads must be 1 or more"),
         (("detect", "{photos}", "--model", "{model}", "--batch", "0"), "batch must be 1 or more"),
         (("detect", "{photos}", "--model", "{model}", "--size", "96"), "takes pictures of 64x64 alone"),
+        (
+            ("detect", "{photos}", "--model", "{classifier}"),
+            "is a model to classify, not to detect; use 'onelook classify'",
+        ),
         (("info", "gone.onnx"), "there is no such model file"),
         (("convert", "gone.cfg", "gone.weights"), "gone.cfg: cannot be read"),
         (("detect",), "Missing argument"),
@@ -116,9 +120,10 @@ def test_video_gives_an_annotated_video_and_numbered_frames(model_file: Make, tm
     ],
 )
 def test_mistakes_are_told_in_one_line_and_exit_with_2(
-    model_file: Make, photos: Path, tmp_path: Path, arguments: tuple[str, ...], message: str
+    model_file: Make, classifier_file: Make, photos: Path, tmp_path: Path, arguments: tuple[str, ...], message: str
 ) -> None:
-    words = [word.format(model=model_file("v3"), photos=photos) for word in arguments]
+    files = {"model": model_file("v3"), "classifier": classifier_file(), "photos": photos}
+    words = [word.format(**files) for word in arguments]
     result = onelook(*words, folder=tmp_path)
     assert result.returncode == 2
     assert result.stdout == ""
@@ -145,6 +150,20 @@ def test_convert_info_and_detect_work_together(darknet_files: Files, photos: Pat
     assert "Katze, 狗, птица" in onelook("info", "v2.onnx", folder=tmp_path, PYTHONIOENCODING="utf-8").stdout
     result = onelook("detect", photos, "--model", "v2.onnx", "--threads", "1", "--batch", "3", folder=tmp_path)
     assert (result.returncode, result.stderr) == (0, "")
+
+
+def test_info_of_a_classifier_says_what_it_takes_and_no_thresholds(classifier_file: Make, tmp_path: Path) -> None:
+    path = classifier_file(parameters="18436", multiply_adds="18432", origin='{"by": "me", "network": "linear"}')
+    facts = json.loads(onelook("info", path, "--json", folder=tmp_path).stdout)
+    assert (facts["task"], facts["classes"]) == ("classify", ["cat", "dog", "bird", "=1+1"])
+    assert facts["input"] == {"width": 48, "height": 32, "dynamic_size": False, "batch": None}
+    assert (facts["resize"], facts["crop"], facts["parameters"]) == ("crop", 0.875, 18436)
+    assert facts["origin"] == {"by": "me", "network": "linear"}
+    assert not {"score_threshold", "iou_threshold"} & set(facts)
+    shown = onelook("info", path, folder=tmp_path).stdout
+    assert "48 x 32, crop of 87.5%, any number of pictures a run" in shown
+    assert "18,436" in shown
+    assert "threshold" not in shown
 
 
 def test_models_lists_the_zoo(tmp_path: Path) -> None:

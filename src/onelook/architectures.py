@@ -4,7 +4,7 @@ import re
 import statistics
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,15 +15,13 @@ from torch import nn
 from onelook import zoo
 from onelook.backbones import Backbone, create
 from onelook.backbones.published import PUBLISHED, Published, explain
-from onelook.errors import SourceError
-from onelook.export import export_classifier
-from onelook.loading import load
+from onelook.errors import ModelError, SourceError
 from onelook.metrics import top_k
 from onelook.names import imagenet
 from onelook.nn.count import layers, numbers
 from onelook.runtime.classifier import Classifier
+from onelook.runtime.picture import shown
 from onelook.runtime.session import open_session
-from onelook.runtime.sources import pictures
 
 CLASSES = 1000
 
@@ -70,6 +68,8 @@ def latency(architecture: Architecture, seconds: float = 2.0) -> float:
 
     Trained weights are taken where they are at hand, else new ones, which take as long.
     """
+    from onelook.export import export_classifier
+
     size = architecture.published.size
     image = np.random.default_rng(0).integers(0, 256, (1, size, size, 3), np.uint8)
     with tempfile.TemporaryDirectory() as folder:
@@ -110,15 +110,17 @@ def accuracy(classifier: Classifier, folder: str | Path) -> tuple[float, float, 
         Top-1 and top-5, 0..1, and the number of pictures.
 
     Raises:
+        ModelError: a classifier of other classes.
         SourceError: a picture cannot be read, or bears no WordNet id of ImageNet's challenge.
     """
     place = {identity: i for i, identity in enumerate(imagenet())}
     first = len(classifier.info.names) - len(place)
     if first not in (0, 1):
-        raise SourceError(f"{classifier.info.path}: tells {len(classifier.info.names)} classes apart, not ImageNet's")
-    found = [picture.name for picture in pictures(str(folder))]
-    classes = [place[_identity(name, place)] + first for name in found]
-    rows = [result.probabilities for result in classifier.stream(found)]
+        raise ModelError(f"{classifier.info.path}: tells {len(classifier.info.names)} classes apart, not ImageNet's")
+    rows, classes = [], []
+    for result in classifier.stream(str(folder)):
+        rows.append(result.probabilities)
+        classes.append(place[_identity(result.source, place)] + first)
     return top_k(rows, classes, 1), top_k(rows, classes, 5), len(classes)
 
 
@@ -128,6 +130,8 @@ def measured(architecture: Architecture, folder: str | Path) -> tuple[float, flo
 
 
 def _trained(architecture: Architecture) -> Classifier:
+    from onelook.loading import load
+
     assert architecture.published.weights is not None
     classifier = load(architecture.published.weights)
     assert isinstance(classifier, Classifier)
@@ -138,12 +142,12 @@ def _network(published: Published) -> Backbone:
     return create(published.name, classes=CLASSES, **published.options)
 
 
-def _identity(name: str, known: Sequence[str] | dict[str, int]) -> str:
+def _identity(name: str, known: Collection[str]) -> str:
     """The WordNet id in a path."""
     for part in reversed(Path(name).parts[-2:]):
         match = re.search(r"n\d{8}", part)
         if match and match[0] in known:
             return match[0]
     raise SourceError(
-        f"{name}: neither its name nor its folder's holds a WordNet id of ImageNet's classes, as n01443537"
+        f"{shown(name)}: neither its name nor its folder's holds a WordNet id of ImageNet's classes, as n01443537"
     )

@@ -19,9 +19,12 @@ Source = str | Path | tuple[str | Path, str | Path]
 SCORE_THRESHOLD, IOU_THRESHOLD = 0.25, 0.45  # of a detector, unless asked otherwise
 
 
-def need_torch_half(why: str = "converting a model") -> None:
+TORCH_HALF = ("torch", "onnx", "onnxscript", "safetensors", "tflite")
+
+
+def need_torch_half(why: str = "converting a model", packages: Sequence[str] = TORCH_HALF) -> None:
     """Raises MissingDependencyError where a package of the torch half is not installed."""
-    for package in ("torch", "onnx", "onnxscript", "safetensors", "tflite"):
+    for package in packages:
         if importlib.util.find_spec(package) is None:
             raise MissingDependencyError(
                 f'{package} is not installed, and {why} needs it; pip install "onelook[train]"'

@@ -13,6 +13,7 @@ from onelook.runtime.model import check_threads
 from onelook.runtime.session import open_session
 
 DEFAULT_MODEL = "yolo-fastest-1.1-xl"
+DEFAULT_CLASSIFIER = "mobilenet_v2_1.0_224"
 CONVERTED = (".tflite", ".safetensors")  # suffixes of files that hold a whole model
 
 

@@ -11,7 +11,17 @@ from numpy.typing import NDArray
 from skimage.color import deltaE_ciede2000, rgb2lab
 
 from onelook.runtime import draw as drawing
-from onelook.runtime.draw import MAX_HIDDEN, colour, draw, drawable, label_size, palette, place_labels, text_colour
+from onelook.runtime.draw import (
+    MAX_HIDDEN,
+    caption,
+    colour,
+    draw,
+    drawable,
+    label_size,
+    palette,
+    place_labels,
+    text_colour,
+)
 
 GREY = 100
 
@@ -256,6 +266,54 @@ def test_what_is_drawn_is_one_line_of_printable_characters(text: str) -> None:
 
 def test_a_name_that_a_mac_decomposed_is_drawn_as_the_same_letters() -> None:
     assert drawable(unicodedata.normalize("NFD", "été ångström 개")) == drawable("été ångström 개")
+
+
+# Captions.
+
+
+def test_the_lines_of_a_caption_stand_under_one_another_in_the_upper_left_corner() -> None:
+    image = picture(640, 480)
+    image.setflags(write=False)
+    lines, ids = ["tabby 0.83", "tiger cat 0.12", "狗 0.01"], [281, 282, 7]
+    drawn = caption(image, lines, ids)
+    sizes = [label_size(line, round((640 * 480) ** 0.5 * drawing.CAPTION_SIZE)) for line in map(drawable, lines)]
+    areas = np.zeros((480, 640), int)
+    top = 0
+    for i, (w, h) in enumerate(sizes, start=1):
+        areas[top : top + h, :w] = i
+        top += h
+    assert not changed(drawn)[areas == 0].any()
+    for i, class_id in enumerate(ids, start=1):
+        pixels = drawn[areas == i].astype(int)
+        ground, ink = ((pixels == rgb).all(1).mean() for rgb in (colour(class_id), text_colour(colour(class_id))))
+        assert ground > 0.5
+        assert 0.02 < ink < 0.5
+
+
+def test_a_caption_has_as_many_lines_as_fit_the_height_and_none_for_no_lines() -> None:
+    five = ["dog 0.1"] * 5
+    heights = [
+        int(changed(caption(picture(600, height), five, range(5)))[:, 0].sum()) for height in (200, 60, 40, 20, 9)
+    ]
+    line = heights[3]
+    assert heights == [5 * line, 60 // line * line, 40 // line * line, line, 0]
+    np.testing.assert_array_equal(caption(picture(60, 50), [], []), picture(60, 50))
+
+
+def test_a_line_that_is_too_long_is_shortened_and_no_shorter_one_is_lost_for_it() -> None:
+    long = "great white shark, white shark, man-eater, man-eating shark, Carcharodon carcharias 0.83"
+    for width, height in ((400, 300), (120, 100)):  # in the small one a label of the full width would hide too much
+        drawn = caption(picture(width, height), [long, "cat 0.10"], [1, 2])
+        assert tuple(drawn[0, 0]) == colour(1), (width, height)
+        assert colour(2) in {tuple(pixel.tolist()) for pixel in drawn[:, 0]}
+
+
+@given(st.integers(1, 90), st.integers(1, 60), st.lists(st.text(max_size=12), max_size=6))
+def test_any_lines_are_drawn_on_any_picture(width: int, height: int, lines: list[str]) -> None:
+    image = picture(width, height)
+    drawn = caption(image, lines, range(len(lines)))
+    assert (drawn.shape, drawn.dtype) == (image.shape, image.dtype)
+    assert (image == GREY).all()
 
 
 # Colours.

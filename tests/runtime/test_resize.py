@@ -1,6 +1,8 @@
+from fractions import Fraction
+
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -87,3 +89,82 @@ def test_pictures_longer_than_opencv_can_warp_are_placed() -> None:
     placement = place(np.full((2, 70_000, 3), 9, np.uint8), canvas, "letterbox", "darknet")
     assert (canvas != GREY).any()
     assert placement.to_picture(np.array([[0, 15, 32, 17]], np.float32))[0, 2] == pytest.approx(70_000)
+
+
+# Crops.
+
+
+def between_centres(image: NDArray[np.uint8], rows: int, columns: int) -> NDArray[np.float64]:
+    """Bilinear sampling between the centres of pixels, one axis after the other, edges continued."""
+
+    def along(values: NDArray[np.float64], count: int) -> NDArray[np.float64]:
+        place = ((np.arange(count) + 0.5) * len(values) / count - 0.5).clip(0, len(values) - 1)
+        low = np.floor(place).astype(int)
+        share = (place - low)[:, None, None]
+        return values[low] * (1 - share) + values[np.minimum(low + 1, len(values) - 1)] * share
+
+    return along(along(image.astype(float), rows).transpose(1, 0, 2), columns).transpose(1, 0, 2)
+
+
+sides = st.integers(1, 90) | st.sampled_from([1, 2, 3, 1000])
+
+
+@given(sides, sides, st.integers(1, 64), st.integers(1, 64), st.sampled_from([1.0, 0.875, 0.5]) | st.floats(0.01, 1))
+@example(1, 1000, 64, 64, 0.875)
+@example(1000, 1, 1, 64, 1.0)
+@example(4, 4, 32, 32, 0.875)
+def test_a_crop_is_the_largest_centred_part_of_the_inputs_shape_times_the_share(
+    height: int, width: int, rows: int, columns: int, crop: float
+) -> None:
+    image = np.random.default_rng(height * width).integers(0, 256, (height, width, 3), np.uint8)
+    canvas = np.full((rows, columns, 3), 7, np.uint8)
+    placement = place(image, canvas, "crop", "linear", crop)
+
+    # What the placement says of the part, against exact fractions.
+    unit = Fraction(crop) * min(Fraction(height, rows), Fraction(width, columns))
+    part = rows / placement.scale[1], columns / placement.scale[0]
+    for side, of_input, whole in zip(part, (rows, columns), (height, width), strict=True):
+        assert side == pytest.approx(round(side), abs=1e-6)
+        assert 1 <= round(side) <= whole
+        assert abs(round(side) - of_input * unit) <= 0.5 + 1e-9 or round(side) == 1 > of_input * unit
+    tall, wide = round(part[0]), round(part[1])
+    top, left = (height - tall) // 2, (width - wide) // 2
+
+    # And the pixels, against sampling done here. OpenCV reckons with whole numbers of 1/2048.
+    expected = between_centres(image[top : top + tall, left : left + wide], rows, columns)
+    assert np.abs(canvas - expected).max() <= 1.01
+
+    corners = np.array([[0, 0, columns, rows], [columns / 2, 0, columns, rows / 4]], np.float32)
+    back = [[left + x * wide / columns, top + y * tall / rows] for box in corners for x, y in box.reshape(2, 2)]
+    np.testing.assert_allclose(placement.to_picture(corners).reshape(-1, 2), back, rtol=1e-5, atol=1e-3)
+    assert (placement.width, placement.height) == (width, height)
+
+
+def test_the_crop_of_a_photograph_is_its_middle() -> None:
+    """87.5% of the 300 lines of a picture of 300 x 500: from line 19 on (of 18.75), and from column 119 on."""
+    image = np.zeros((300, 500, 3), np.uint8)
+    image[19 : 19 + 262, 119 : 119 + 262] = 200
+    canvas = np.zeros((224, 224, 3), np.uint8)
+    assert place(image, canvas, "crop", "linear", 0.875).to_picture(np.array([[0, 0, 224, 224]], np.float32)).round(
+        3
+    ).tolist() == [[119, 19, 381, 281]]
+    assert (canvas == 200).all()
+
+
+def test_a_picture_of_the_inputs_size_is_taken_as_it_is() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (32, 48, 3), np.uint8)
+    for sampling in ("linear", "darknet"):
+        canvas = np.zeros_like(image)
+        place(image, canvas, "crop", sampling)
+        assert np.abs(canvas.astype(int) - image)[: -1 if sampling == "darknet" else None].max() == 0
+
+
+@pytest.mark.parametrize("sampling", ["linear", "darknet"])
+@pytest.mark.parametrize("size", [(1, 1), (1, 70_000), (70_000, 1), (2, 3)])
+def test_the_thinnest_pictures_are_cropped(sampling: str, size: tuple[int, int]) -> None:
+    canvas = np.zeros((32, 32, 3), np.uint8)
+    placement = place(np.full((*size, 3), 9, np.uint8), canvas, "crop", sampling, 0.875)
+    assert (canvas[:-1] == 9).all()
+    (box,) = placement.to_picture(np.array([[0, 0, 32, 32]], np.float32)).tolist()
+    middle = [(box[0] + box[2]) / 2, (box[1] + box[3]) / 2]
+    assert middle == pytest.approx([size[1] / 2, size[0] / 2], abs=0.51)

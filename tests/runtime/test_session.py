@@ -139,3 +139,61 @@ def test_missing_files_and_engines_are_named(model_file: Make, tmp_path: Path, m
     with pytest.raises(MissingDependencyError, match=r'pip install "onelook\[openvino\]"'):
         open_session(model_file("v3"), "openvino")
     assert open_session(model_file("v3")).engine.startswith("onnxruntime")
+
+
+# Classifiers.
+
+
+def test_info_is_what_the_file_of_a_classifier_says(classifier_file: Make) -> None:
+    for engine in ("onnxruntime", "openvino"):
+        if engine == "openvino":
+            pytest.importorskip("openvino")
+        info = open_session(classifier_file(), engine).info
+        assert (info.task, info.names) == ("classify", ("cat", "dog", "bird", "=1+1"))
+        assert (info.size, info.dynamic_size, info.batch) == ((32, 48), False, None)
+        assert (info.resize, info.crop, info.sampling, info.origin) == ("crop", 0.875, "linear", {})
+        assert open_session(classifier_file(2), engine).info.batch == 2
+
+
+def test_a_file_that_says_nothing_of_a_crop_takes_the_whole(model_file: Make) -> None:
+    assert open_session(model_file("v3"), "onnxruntime").info.crop == 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *({"crop": value} for value in ("0", "2", "nan", "inf", "-0.5", "x", "")),
+        *({"resize": value} for value in ("zoom", "", "Crop")),
+        *({"sampling": value} for value in ("x", "", "cubic")),
+        *({"size": value} for value in ("[48, 32]", "[32]", "32", "[32, 48, 3]")),
+        *({"names": value} for value in ("7", '["cat"', '"cats"')),
+        *({"origin": value} for value in ("x", "[1]", "7")),
+        {"parameters": "many"},
+        {"multiply_adds": "[]"},
+    ],
+    ids=str,
+)
+def test_damaged_metadata_is_refused_in_one_line(classifier_file: Make, change: dict[str, str]) -> None:
+    path = classifier_file(**change)
+    with pytest.raises(ModelError) as error:
+        open_session(path, "onnxruntime")
+    assert str(error.value).startswith(f"{path}: its metadata is damaged: ")
+    assert str(error.value).isprintable()
+
+
+def test_a_file_whose_inputs_are_not_those_of_its_task_is_refused(classifier_file: Make, model_file: Make) -> None:
+    thresholds = {"score_threshold": "0.2", "iou_threshold": "0.4"}
+    for engine in ("onnxruntime", "openvino"):
+        if engine == "openvino":
+            pytest.importorskip("openvino")
+        with pytest.raises(ModelError, match=r"is no model to detect: expected the inputs image, score_threshold"):
+            open_session(classifier_file(task="detect", **thresholds), engine)
+        model = onnx.load(model_file("v3"))
+        properties = {entry.key: entry.value for entry in model.metadata_props}
+        onnx.helper.set_model_props(model, {**properties, "task": "classify"})
+        path = classifier_file(task="classify").with_name("detector.onnx")
+        onnx.save(model, path)
+        with pytest.raises(
+            ModelError, match=r"is no model to classify: expected the inputs image and the outputs prob"
+        ):
+            open_session(path, engine)

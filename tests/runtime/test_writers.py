@@ -21,8 +21,9 @@ from PIL import Image
 from pycocotools import coco
 
 from onelook.errors import Error
+from onelook.runtime.classification import Classification
 from onelook.runtime.detections import Detections
-from onelook.runtime.writers import open_writer, run_folder
+from onelook.runtime.writers import check_formats, open_writer, run_folder
 
 ALL = ("json", "coco", "csv", "yolo", "jpg")
 
@@ -189,6 +190,114 @@ def test_a_drawn_jpeg_is_read_by_pillow_in_the_right_colours_and_quality(tmp_pat
         Image.fromarray(picture.draw()).save(reference, "JPEG", quality=90)
         with Image.open(reference) as same_quality:
             assert image.quantization == same_quality.quantization  # type: ignore[attr-defined]
+
+
+# Of classifiers.
+
+SIX = ("tench", "=1+1", "-dog", "@SUM(A1)", 'a "b", c', "狗")
+
+
+def classified(source: str = "street.jpg", size: tuple[int, int] = (320, 240), **changes: Any) -> Classification:
+    width, height = size
+    return Classification(
+        probabilities=np.array([0.4, 0.3, 0.15, 0.1, 0.04, 0.01], np.float32),
+        class_names=SIX,
+        width=width,
+        height=height,
+        source=source,
+        image=np.full((height, width, 3), (40, 90, 160), np.uint8),
+        **changes,
+    )
+
+
+def test_every_format_of_a_classifier_gives_exactly_its_files_named_as_those_of_detections(tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    (photos / "a").mkdir(parents=True)
+    sources = [str(photos / "x.jpg"), str(photos / "a" / "x.png"), "else/x.jpg", "https://a.org/x.jpg?size=9", "array"]
+    trees = []
+    for task, result, formats in (
+        ("detect", found, ("json", "csv", "jpg")),
+        ("classify", classified, ("json", "csv", "jpg")),
+    ):
+        with open_writer(formats, tmp_path / task, [photos], task) as writer:
+            for source in sources:
+                writer.write(result(source))  # type: ignore[operator]
+            for frame in range(3):
+                writer.write(result("clip.mp4", frame=frame))  # type: ignore[operator]
+        assert sorted(str(path.relative_to(tmp_path / task)) for path in writer.files) == tree(tmp_path / task)
+        trees.append(tree(tmp_path / task))
+    assert trees[0] == trees[1]
+    assert {"x.jpg", "a/x.jpg", "x-2.jpg", "x-3.jpg", "array.jpg", "clip.mp4", "results.csv"} <= set(trees[1])
+    assert len(video_of(tmp_path / "classify" / "clip.mp4")[1]) == 3
+
+
+@pytest.mark.parametrize("name", ["coco", "yolo", "pdf"])
+def test_formats_of_detectors_are_refused_to_classifiers_in_one_line(name: str, tmp_path: Path) -> None:
+    for refuse in (
+        lambda: check_formats([name], "classify"),
+        lambda: open_writer({name}, tmp_path / "out", (), "classify"),
+    ):
+        with pytest.raises(Error) as error:
+            refuse()
+        assert str(error.value) == f"cannot save as {name!r}; the formats are json, csv, jpg"
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_json_file_holds_the_likeliest_classes_of_each_picture_on_a_line(tmp_path: Path) -> None:
+    with open_writer({"json"}, tmp_path, task="classify") as writer:
+        writer.write(classified("пёс.jpg"))
+        writer.write(classified("caf\udce9.mp4", frame=3, time=0.12))
+    lines = (tmp_path / "results.json").read_text("utf-8").splitlines()
+    one, two = (json.loads(line.rstrip(",")) for line in lines[1:-1])
+    assert json.loads("\n".join(lines)) == {"images": [one, two]}
+    assert [row["name"] for row in one["classes"]] == list(SIX[:5])
+    assert [row["score"] for row in one["classes"]] == [0.4, 0.3, 0.15, 0.1, 0.04]
+    assert (one["source"], two["source"], two["frame"], two["time"]) == ("пёс.jpg", "caf\udce9.mp4", 3, 0.12)
+
+
+def test_the_csv_file_has_a_row_for_each_rank_and_no_formula(tmp_path: Path) -> None:
+    with open_writer({"csv"}, tmp_path, task="classify") as writer:
+        writer.write(classified("=1+1.jpg"))
+        writer.write(classified("clip.mp4", frame=3, time=0.12))
+    text = (tmp_path / "results.csv").read_text("utf-8")
+    assert text.splitlines()[0] == "source,frame,time,width,height,rank,name,class,score"
+    rows = list(csv.DictReader(io.StringIO(text)))
+    assert [(row["rank"], row["name"], row["class"], row["score"]) for row in rows[:5]] == [
+        ("1", "tench", "0", "0.4"),
+        ("2", "'=1+1", "1", "0.3"),
+        ("3", "'-dog", "2", "0.15"),
+        ("4", "'@SUM(A1)", "3", "0.1"),
+        ("5", 'a "b", c', "4", "0.04"),
+    ]
+    assert [[row[key] for key in ("source", "frame", "time", "width")] for row in (rows[0], rows[5])] == [
+        ["'=1+1.jpg", "", "", "320"],
+        ["clip.mp4", "3", "0.12", "320"],
+    ]
+    assert len(rows) == 10
+
+
+def test_the_jpeg_of_a_classifier_bears_its_caption(tmp_path: Path) -> None:
+    picture = classified()
+    with open_writer({"jpg"}, tmp_path, task="classify") as writer:
+        writer.write(picture)
+    with Image.open(tmp_path / "street.jpg") as image:
+        pixels = np.asarray(image, float)
+    assert np.abs(pixels - picture.draw()).mean() < 3
+    assert np.abs(pixels[:60, :60] - (40, 90, 160)).mean() > 20
+    assert np.abs(pixels[-60:] - (40, 90, 160)).mean() < 3
+
+
+def test_an_interruption_leaves_complete_files_of_what_was_classified(tmp_path: Path) -> None:
+    def work() -> None:
+        with open_writer({"json", "csv"}, tmp_path, task="classify") as writer:
+            writer.write(classified("0.jpg"))
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
+    assert tree(tmp_path) == ["results.csv", "results.json"]
+    assert len(json.loads((tmp_path / "results.json").read_text("utf-8"))["images"]) == 1
+    assert len((tmp_path / "results.csv").read_text("utf-8").splitlines()) == 6
 
 
 # Videos.
@@ -514,3 +623,9 @@ def test_a_parent_that_is_no_folder_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "runs").write_text("")
     with pytest.raises(Error, match="cannot write"):
         run_folder(tmp_path / "runs")
+
+
+def test_the_folders_of_other_verbs_are_counted_apart(tmp_path: Path) -> None:
+    assert run_folder(tmp_path).name == "detect-1"
+    assert run_folder(tmp_path, "classify").name == "classify-1"
+    assert run_folder(tmp_path).name == "detect-2"

@@ -68,9 +68,7 @@ class Backbone(nn.Module):
 
     def check_size(self, size: Sequence[int]) -> None:
         """Raises NetworkError for a height or width, in pixels, that does not give maps of whole strides."""
-        if not all(side % STRIDES[-1] == 0 and 0 < side <= MAX_SIDE for side in size):
-            sides = " x ".join(map(str, size))
-            raise NetworkError(f"size must be a multiple of {STRIDES[-1]}, from 32 to {MAX_SIDE}; found {sides}")
+        check_sides(size)
 
 
 def classifier(channels: int, classes: int, dropout: float = 0.0) -> nn.Sequential:
@@ -88,6 +86,13 @@ def classifier(channels: int, classes: int, dropout: float = 0.0) -> nn.Sequenti
     if classes:
         head.append(nn.Linear(channels, classes))
     return head
+
+
+def check_sides(size: Sequence[int]) -> None:
+    """Raises NetworkError for a height or width, in pixels, that is no multiple of the largest stride."""
+    if not all(side % STRIDES[-1] == 0 and 0 < side <= MAX_SIDE for side in size):
+        sides = " x ".join(map(str, size))
+        raise NetworkError(f"size must be a multiple of {STRIDES[-1]}, from 32 to {MAX_SIDE}; found {sides}")
 
 
 def check_classes(classes: int) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from onelook.backbones.backbone import Backbone, Row, check_classes
+from onelook.backbones.backbone import Backbone, Row, check_classes, check_sides
 from onelook.errors import NetworkError
 from onelook.nn.attention import attended
 from onelook.nn.conv import ConvBlock
@@ -36,6 +36,7 @@ class VGG16(Backbone):
 
     def __init__(self, classes: int = 1000, picture: int = 224, reduction: int = 0):
         check_classes(classes)
+        check_sides((picture, picture))
         rows, channels = [], 3
         for stage in STAGES:
             for width in stage:
@@ -45,7 +46,6 @@ class VGG16(Backbone):
             rows.append(Row(nn.MaxPool2d(2), channels, 2))
         super().__init__(rows, _connected(channels * (picture // 32) ** 2, classes) if classes else nn.Identity())
         self.picture = picture
-        super().check_size((picture, picture))
         glorot_uniform(self)
 
     def check_size(self, size: Sequence[int]) -> None:

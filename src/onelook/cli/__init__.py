@@ -1,5 +1,6 @@
 """The command line: one function a verb, each reads its arguments, calls the library and prints."""
 
+import io
 import sys
 
 import click
@@ -18,6 +19,8 @@ def main() -> None:
     from onelook.runtime.picture import silence_native_stderr
 
     silence_native_stderr()
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a file name need not be UTF-8; its escapes are JSON's own
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         sys.exit(app(standalone_mode=False))
     except Error as error:

@@ -1,8 +1,9 @@
 """onelook classify."""
 
+import dataclasses
 from collections.abc import Generator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -15,15 +16,15 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("sources", nargs=-1, required=True)
-@click.option("--model", required=True, help="A model file, or a name that 'onelook models' lists.")
+@click.option("--model", help="A model file, or a name that 'onelook models' lists.")
 @click.option(
-    "--top", type=click.IntRange(min=1), default=5, show_default=True, help="Classes to show of each picture."
+    "--top", type=click.IntRange(min=1), default=5, show_default=True, help="Classes to show and save of each picture."
 )
 @click.option("--save", default="none", show_default=True, help="What to write: any of jpg,json,csv, or none.")
 @run_options
 def classify(
     sources: tuple[str, ...],
-    model: str,
+    model: str | None,
     top: int,
     save: str,
     output: Path | None,
@@ -34,14 +35,16 @@ def classify(
     as_json: bool,
 ) -> int:
     """Say what pictures show: files, folders, patterns, videos, cameras (by number) and URLs; any number of them."""
-    formats = parse_formats(save, "classify")
-    classifier, total = open_model(model, "classify", sources, engine, precision, threads)
+    from onelook.loading import DEFAULT_CLASSIFIER
+
+    formats = parse_formats(save, "classify", output)
+    classifier, total = open_model(model or DEFAULT_CLASSIFIER, "classify", sources, engine, precision, threads)
 
     def stream(on_error: OnError) -> "Generator[Classification]":
-        found: Generator[Classification] = classifier.stream(list(sources), batch, on_error)
-        return found
+        results: Generator[Classification] = classifier.stream(list(sources), batch, on_error)
+        return (dataclasses.replace(found, shown=top) for found in results)
 
-    return run(stream, sources, total, formats, output, ClassifyReport(total, as_json, top))
+    return run(stream, sources, total, formats, output, ClassifyReport(total, as_json))
 
 
 class ClassifyReport(Report["Classification"]):
@@ -49,22 +52,16 @@ class ClassifyReport(Report["Classification"]):
 
     task = "classify"
 
-    def __init__(self, total: int | None, as_json: bool, top: int):
-        super().__init__(total, as_json)
-        self._top = top
-
-    def json(self, found: "Classification") -> dict[str, Any]:
-        """See `Report`."""
-        return found.to_dict(self._top)
-
     def show(self, found: "Classification") -> None:
         """See `Report`."""
-        labels = found.top(self._top)
+        from onelook.runtime.picture import shown
+
         if self.single:
-            table(("class", "probability"), [(label.name, f"{label.score:.3f}") for label in labels])
+            table(("class", "probability"), [(shown(label.name), f"{label.score:.3f}") for label in found])
             return
         moment = "" if found.frame is None else f" frame {found.frame}"
-        print(f"{found.source}{moment}: {'; '.join(f'{label.score:.2f} {label.name}' for label in labels)}")
+        labels = "; ".join(f"{label.score:.2f} {shown(label.name)}" for label in found)
+        print(f"{shown(found.source)}{moment}: {labels}", flush=True)
 
     def end(self) -> None:
         """See `Report`."""

@@ -42,7 +42,7 @@ def detect(
     from onelook.loading import DEFAULT_MODEL
     from onelook.runtime.detections import check_names
 
-    formats = parse_formats(save, "detect")
+    formats = parse_formats(save, "detect", output)
     detector, total = open_model(model or DEFAULT_MODEL, "detect", sources, engine, precision, threads)
     wanted = None if classes is None else {word.strip() for word in classes.split(",")}
     check_names(wanted or (), detector.info.names)

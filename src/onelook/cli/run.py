@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 import click
 
 from onelook.cli.show import as_json_option, progress, stoppable
-from onelook.errors import ModelError, SourceError
+from onelook.errors import Error, ModelError, SourceError
 
 if TYPE_CHECKING:
     from onelook.runtime.classification import Classification
@@ -78,18 +78,16 @@ class Report(Generic[Found]):
         self.seconds = 0.0
         self.single = total == 1
         self._as_json = as_json
+        # A line of JSON is never broken, so on the terminal it has no progress bar below it.
+        self.shows_progress = not (as_json and sys.stdout.isatty())
 
     def add(self, found: Found) -> None:
         """Count a picture, and show it."""
         self.pictures += 1
         if self._as_json:
-            print(json.dumps(self.json(found), ensure_ascii=False), flush=True)
+            print(json.dumps(found.to_dict(), ensure_ascii=False), flush=True)
         else:
             self.show(found)
-
-    def json(self, found: Found) -> dict[str, Any]:
-        """What of a picture is printed as JSON."""
-        return found.to_dict()
 
     def show(self, found: Found) -> None:
         """Print, or note for the end, what was found in a picture."""
@@ -131,7 +129,7 @@ def run(
     start = time.perf_counter()
     with (
         open_writer(formats, folder, sources, report.task) as writer,
-        progress(total) as step,
+        progress(total, report.shows_progress) as step,
         contextlib.closing(results),
         stoppable() as stop,
     ):
@@ -142,9 +140,11 @@ def run(
             if stop.is_set():
                 break
     report.seconds = time.perf_counter() - start
-    report.summary(writer.files, folder, errors)
+    files = writer.files
     if not report.pictures and formats and output is None:
         shutil.rmtree(folder)
+        files = []
+    report.summary(files, folder, errors)
     if stop.is_set():
         print(f"interrupted; the files hold the {report.pictures} pictures done until then", file=sys.stderr)
         return 130
@@ -153,10 +153,12 @@ def run(
     return 1 if report.pictures else 2
 
 
-def parse_formats(save: str, task: str) -> list[str]:
-    """The formats that --save names. Raises Error for one that the task does not have."""
+def parse_formats(save: str, task: str, output: Path | None) -> list[str]:
+    """The formats that --save names. Raises Error for one that the task does not have, and for --output without any."""
     from onelook.runtime.writers import check_formats
 
     formats = [] if save in ("none", "") else [word.strip() for word in save.split(",")]
     check_formats(formats, task)
+    if output is not None and not formats:
+        raise Error("--output says where files go; say with --save which ones")
     return formats

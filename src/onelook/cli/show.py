@@ -29,9 +29,9 @@ def stoppable() -> Iterator[threading.Event]:
 
 
 @contextlib.contextmanager
-def progress(total: int | None) -> Iterator[Callable[[], None]]:
+def progress(total: int | None, wanted: bool) -> Iterator[Callable[[], None]]:
     """A function to be called after each picture; draws how many are done, at which rate, on a terminal."""
-    if total == 1 or not sys.stderr.isatty():
+    if total == 1 or not wanted or not sys.stderr.isatty():
         yield lambda: None
         return
     from rich.console import Console
@@ -56,6 +56,18 @@ def progress(total: int | None) -> Iterator[Callable[[], None]]:
         yield step
 
 
+@contextlib.contextmanager
+def busy(what: str) -> Iterator[None]:
+    """Says on a terminal what takes a while, for as long as it does."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status(what):
+        yield
+
+
 def table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
     """Print rows of text under a head; without one, the first column is bold."""
     from rich import box
@@ -63,7 +75,9 @@ def table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    grid = Table(*head, box=box.SIMPLE_HEAD if head else None, show_header=bool(head), pad_edge=False)
+    grid = Table(
+        *head, box=box.SIMPLE_HEAD if head else None, show_header=bool(head), pad_edge=False, padding=(0, 1, 0, 0)
+    )
     if not head:
         grid.add_column(style="bold")
         grid.add_column(overflow="fold")

@@ -15,7 +15,7 @@ def top_k(scores: ArrayLike, classes: ArrayLike, k: int = 1) -> float:
     Raises:
         ValueError: no pictures, shapes that do not fit, a class or k out of range.
     """
-    table, right = np.asarray(scores), np.asarray(classes)
+    table, right = np.asarray(scores, np.float64), np.asarray(classes)
     if table.ndim != 2 or right.shape != table.shape[:1] or not len(right):
         raise ValueError(f"expected scores [N, C] and classes [N]; found {table.shape} and {right.shape}")
     if not 0 <= right.min() <= right.max() < table.shape[1]:

@@ -1,8 +1,9 @@
 """What the classes of the public detectors and classifiers are called, and the text files that name them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 
 from onelook.errors import DarknetError, Error
 
@@ -46,13 +47,13 @@ _LARGEST_NAMES_FILE = 1 << 20  # bytes; the 9418 names of YOLO9000 take less
 
 
 @cache
-def imagenet() -> dict[str, str]:
+def imagenet() -> Mapping[str, str]:
     """The thousand classes of ImageNet's challenge (ILSVRC2012) in order: WordNet id -> name.
 
     {"n01440764": "tench, Tinca tinca", ...}. Networks number them from 0, or from 1 behind a class `BACKGROUND`.
     """
     lines = Path(__file__).with_name("imagenet.tsv").read_text("utf-8").splitlines()
-    return dict(line.split("\t") for line in lines)
+    return MappingProxyType(dict(line.split("\t") for line in lines))
 
 
 BACKGROUND = "background"

@@ -26,7 +26,8 @@ class Layer:
         stride: along y.
         kernel: height and width of the window; () for a fully connected layer.
         input, output: channels, height, width; or the length of a vector.
-        weights, biases: numbers that training changes.
+        weights, biases, scale_shift: numbers that training changes; the last are of the batch normalisation behind a
+            convolution.
         multiply_adds: of one picture, as papers count: convolutions and fully connected layers alone, without biases.
     """
 
@@ -38,7 +39,13 @@ class Layer:
     output: Shape
     weights: int = 0
     biases: int = 0
+    scale_shift: int = 0
     multiply_adds: int = 0
+
+    @property
+    def parameters(self) -> int:
+        """All of them."""
+        return self.weights + self.biases + self.scale_shift
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +100,7 @@ def layers(module: nn.Module, size: tuple[int, int], channels: int = 3) -> list[
     names: dict[nn.Module, str] = {layer: name for name, layer in module.named_modules()}
 
     def note(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        before, after = tuple(inputs[0].shape[1:]), tuple(output.shape[1:])
-        found.append(_layer(names[layer], layer.conv if isinstance(layer, ConvBlock) else layer, before, after))
+        found.append(_layer(names[layer], layer, tuple(inputs[0].shape[1:]), tuple(output.shape[1:])))
 
     blocks = [layer for layer in names if isinstance(layer, ConvBlock)]  # which pad what their convolution then sees
     alone = set(names).difference(block.conv for block in blocks)
@@ -118,6 +124,10 @@ def multiply_adds(module: nn.Module, size: tuple[int, int], channels: int = 3) -
 
 
 def _layer(name: str, layer: nn.Module, before: Shape, after: Shape) -> Layer:
+    scale_shift = 0
+    if isinstance(layer, ConvBlock):
+        scale_shift = 2 * after[0] if layer.norm is not None else 0
+        layer = layer.conv
     match layer:
         case nn.Conv2d(weight=weight, bias=bias):
             depthwise = layer.groups == layer.in_channels > 1
@@ -133,4 +143,5 @@ def _layer(name: str, layer: nn.Module, before: Shape, after: Shape) -> Layer:
             square = (size, size) if isinstance(size, int) else tuple(size)
             return Layer(name, _POOLS[type(layer)], step if isinstance(step, int) else step[0], square, before, after)
     biases = 0 if bias is None else bias.numel()
-    return Layer(name, kind, stride, kernel, before, after, weight.numel(), biases, weight.numel() * uses)
+    count = weight.numel()
+    return Layer(name, kind, stride, kernel, before, after, count, biases, scale_shift, count * uses)

@@ -1,5 +1,6 @@
 """What a classifier says of one picture."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,7 +29,8 @@ class Label(NamedTuple):
 class Classification:
     """What a classifier says of one picture: a probability for each class.
 
-    Going through it gives the five likeliest classes (`Label`), best first; `top` gives any number.
+    Going through it gives the likeliest classes (`Label`), best first: five, unless `shown` says otherwise, as they are
+    drawn and saved. `top` gives any number.
 
     Raises ValueError where the lengths disagree, and Error where a model gave probabilities that are no numbers.
     """
@@ -51,13 +53,19 @@ class Classification:
     """Seconds since the start of the video."""
     fps: float | None = None
     """Frames a second of that video."""
+    shown: int = TOP
+    """How many classes are drawn and saved."""
 
     def __post_init__(self) -> None:
         probabilities = np.asarray(self.probabilities, np.float32)
         if probabilities.shape != (len(self.class_names),) or not len(self.class_names):
             raise ValueError(f"probabilities of shape {probabilities.shape} for {len(self.class_names)} classes")
         if not np.isfinite(probabilities).all():
-            raise Error(f"{self.source}: the model gave probabilities that are not numbers; its weights may be damaged")
+            from onelook.runtime.picture import shown
+
+            raise Error(
+                f"{shown(self.source)}: the model gave probabilities that are not numbers; its weights may be damaged"
+            )
         object.__setattr__(self, "probabilities", probabilities)
         object.__setattr__(self, "class_names", tuple(self.class_names))
 
@@ -80,22 +88,23 @@ class Classification:
         """Probability of the likeliest class, 0..1."""
         return float(self.probabilities[self.class_id])
 
-    def top(self, count: int = TOP) -> list[Label]:
+    def top(self, count: int | None = None) -> list[Label]:
         """The likeliest classes, best first; of equal ones the first comes first.
 
         Args:
-            count: from 1 on; all classes where there are fewer.
+            count: from 1 on, `shown` by default; all classes where there are fewer.
         """
+        count = self.shown if count is None else count
         if count < 1:
             raise Error(f"count must be 1 or more; found {count}")
         best = np.argsort(-self.probabilities, kind="stable")[:count].tolist()
         return [Label(self.class_names[i], float(self.probabilities[i]), i) for i in best]
 
-    def __iter__(self) -> Any:
+    def __iter__(self) -> Iterator[Label]:
         return iter(self.top())
 
     def draw(self, image: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
-        """The picture with its likeliest classes ("tabby 0.83") in a corner: a copy, RGB uint8 [H, W, 3].
+        """The picture with its likeliest classes ("0.83 tabby") in a corner: a copy, RGB uint8 [H, W, 3].
 
         Args:
             image: the picture that was classified; by default the one that was kept, or else it is read again from
@@ -107,7 +116,7 @@ class Classification:
         from onelook.runtime import draw
 
         top = self.top()
-        lines = [f"{label.name} {label.score:.2f}" for label in top]
+        lines = [f"{label.score:.2f} {label.name}" for label in top]
         return draw.caption(result.picture_of(self, image), lines, [label.class_id for label in top])
 
     def save(self, path: str | Path) -> Path:
@@ -118,13 +127,13 @@ class Classification:
         """
         return result.save(self, path)
 
-    def to_dict(self, count: int = TOP) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """The likeliest classes, ready for JSON; scores to five decimals.
 
         {"source", "width", "height", "classes": [{"name", "class", "score"}, ...]}, best first, with "frame" and "time"
         (seconds) for a picture of a video.
         """
-        labels = self.top(count)
+        labels = self.top()
         scores = result.rounded(np.array([label.score for label in labels]), 5)
         return {
             **result.describe(self),

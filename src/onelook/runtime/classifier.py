@@ -15,8 +15,8 @@ class Classifier(Model[Classification]):
     """A model file that says what a picture shows. Arguments and errors are those of `Model`.
 
     >>> classifier = onelook.load("mobilenet_v2.onnx")
-    >>> classifier("cat.jpg").top(2)
-    [Label(name='tabby', score=0.61, class_id=282), Label(name='tiger cat', score=0.22, class_id=283)]
+    >>> [(label.name, round(label.score, 2)) for label in classifier("cat.jpg").top(2)]
+    [('tiger cat', 0.49), ('Egyptian cat', 0.34)]
     """
 
     task = "classify"

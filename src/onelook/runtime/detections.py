@@ -78,8 +78,10 @@ class Detections:
         if len(classes) and not 0 <= classes.min() <= classes.max() < len(self.class_names):
             raise ValueError(f"classes must be from 0 to {len(self.class_names) - 1}, as many as there are names")
         if not (np.isfinite(boxes).all() and np.isfinite(scores).all()):
+            from onelook.runtime.picture import shown
+
             raise Error(
-                f"{self.source}: the model gave boxes or scores that are not numbers; its weights may be damaged"
+                f"{shown(self.source)}: the model gave boxes or scores that are not numbers; its weights may be damaged"
             )
         for name, value in (("boxes", boxes), ("scores", scores), ("classes", classes)):
             object.__setattr__(self, name, value)

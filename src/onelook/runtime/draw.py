@@ -81,7 +81,8 @@ def caption(image: NDArray[np.uint8], lines: Sequence[str], classes: Sequence[in
     font_size = max(MIN_FONT_SIZE, round(math.sqrt(height * width) * CAPTION_SIZE))
     top = 0
     for line, class_id in zip(lines, classes, strict=True):
-        text = _fit(drawable(line[:MAX_LETTERS]), font_size, width, height)
+        room = width * height // (8 * label_size("x", font_size)[1])  # no label hides more than an eighth
+        text = _shorten(drawable(line[:MAX_LETTERS]), font_size, min(room, width))
         label_width, label_height = label_size(text, font_size)
         if not text or top + label_height > height:
             break
@@ -174,14 +175,20 @@ def _hershey(font_size: int) -> tuple[float, int]:
 
 def _fit(text: str, font_size: int, width: int, height: int) -> str:
     """The text, as much of it as fits the width of the picture; nothing where the label would hide too much."""
+    fitted = _shorten(text, font_size, width)
+    label_width, label_height = label_size(fitted, font_size)
+    return fitted if label_height <= height and 8 * label_width * label_height <= width * height else ""
+
+
+def _shorten(text: str, font_size: int, width: int) -> str:
+    """The text, as much of it as a label of that width has room for."""
     letters, fitted = len(text), text
     while (label_width := label_size(fitted, font_size)[0]) > width:
         letters = min(letters - 1, letters * width // label_width)
         if letters < 3:
             return ""
         fitted = text[:letters].rstrip() + "..."
-    label_height = label_size(fitted, font_size)[1]
-    return fitted if label_height <= height and 8 * label_width * label_height <= width * height else ""
+    return fitted
 
 
 def drawable(text: str) -> str:

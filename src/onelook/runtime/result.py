@@ -75,7 +75,9 @@ def picture_of(result: Result, image: NDArray[np.uint8] | None = None) -> NDArra
         raise Error(f"{picture.shown(what)}: the picture was not kept; give it to draw: .draw(image)")
     if image.shape[:2] != (result.height, result.width):
         size = f"{image.shape[1]} × {image.shape[0]}"
-        raise Error(f"{source}: cannot draw on a picture of {size}; the result is of {result.width} × {result.height}")
+        raise Error(
+            f"{picture.shown(source)}: cannot draw on a picture of {size}; the result is of {result.width} × {result.height}"
+        )
     return image
 
 

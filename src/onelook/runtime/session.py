@@ -226,13 +226,19 @@ def _info(path: Path, metadata: dict[str, str], inputs: dict[str, list[Any]], ou
         height, width = json.loads(metadata["size"])
         if any(isinstance(side, int) and side != own for side, own in zip(image[1:], (height, width, 3), strict=True)):
             raise ValueError(f"of size {height} x {width}; the input is {image[1]} x {image[2]} x {image[3]}")
-        crop = float(metadata.get("crop", 1))
+        crop, names, origin = (
+            float(metadata.get("crop", 1)),
+            json.loads(metadata["names"]),
+            json.loads(metadata["origin"]),
+        )
+        if not isinstance(names, list) or not isinstance(origin, dict):
+            raise ValueError("names must be a list, origin an object")
         if not 0 < crop <= 1 or metadata["resize"] not in RESIZES or metadata["sampling"] not in SAMPLINGS:
             raise ValueError(f"resize {metadata['resize']!r}, crop {crop}, sampling {metadata['sampling']!r}")
         return ModelInfo(
             path=path,
             task=task,
-            names=tuple(str(name) for name in json.loads(metadata["names"])),
+            names=tuple(map(str, names)),
             size=(int(height), int(width)),
             dynamic_size=not isinstance(image[1], int),
             batch=image[0] if isinstance(image[0], int) else None,
@@ -243,7 +249,7 @@ def _info(path: Path, metadata: dict[str, str], inputs: dict[str, list[Any]], ou
             iou_threshold=float(metadata["iou_threshold"]) if task == "detect" else 1.0,
             parameters=int(metadata["parameters"]),
             multiply_adds=int(metadata["multiply_adds"]),
-            origin=json.loads(metadata["origin"]),
+            origin=origin,
         )
     except (KeyError, ValueError, TypeError, IndexError) as error:
         raise ModelError(f"{path}: its metadata is damaged: {type(error).__name__} {error}") from None
