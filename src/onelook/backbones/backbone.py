@@ -90,18 +90,28 @@ def classifier(channels: int, classes: int, dropout: float = 0.0) -> nn.Sequenti
 
 def check_sides(size: Sequence[int]) -> None:
     """Raises NetworkError for a height or width, in pixels, that is no multiple of the largest stride."""
-    if not all(side % STRIDES[-1] == 0 and 0 < side <= MAX_SIDE for side in size):
+    if not all(_is_whole(side) and side % STRIDES[-1] == 0 and 0 < side <= MAX_SIDE for side in size):
         sides = " x ".join(map(str, size))
         raise NetworkError(f"size must be a multiple of {STRIDES[-1]}, from 32 to {MAX_SIDE}; found {sides}")
 
 
 def check_classes(classes: int) -> None:
     """Raises NetworkError for a number of classes that no head can have."""
-    if not 0 <= classes <= 1_000_000:
-        raise NetworkError(f"classes must be from 0, for no classifier, to 1000000; found {classes}")
+    if not _is_whole(classes) or not 0 <= classes <= 1_000_000:
+        raise NetworkError(f"classes must be from 0, for no classifier, to 1000000; found {classes!r}")
 
 
 def check_alpha(alpha: float, most: float) -> None:
     """Raises NetworkError for a width multiplier outside of (0, most]."""
-    if not 0 < alpha <= most:
-        raise NetworkError(f"alpha, the width multiplier, must be above 0 and at most {most:g}; found {alpha}")
+    if not isinstance(alpha, int | float) or isinstance(alpha, bool) or not 0 < alpha <= most:
+        raise NetworkError(f"alpha, the width multiplier, must be above 0 and at most {most:g}; found {alpha!r}")
+
+
+def check_reduction(reduction: int) -> None:
+    """Raises NetworkError for a reduction that squeeze-and-excitation cannot have."""
+    if not _is_whole(reduction) or reduction < 0:
+        raise NetworkError(f"reduction must be a whole number, 0 for no squeeze-and-excitation; found {reduction!r}")
+
+
+def _is_whole(number: object) -> bool:
+    return isinstance(number, int) and not isinstance(number, bool)

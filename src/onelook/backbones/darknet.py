@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from onelook.backbones.backbone import Backbone, Row, check_classes, classifier
+from onelook.backbones.backbone import Backbone, Row, check_classes, check_reduction, classifier
 from onelook.nn.attention import attended, attention
 from onelook.nn.conv import ConvBlock
 from onelook.nn.init import he_normal
@@ -47,6 +47,7 @@ class Darknet19(Backbone):
 
     def __init__(self, classes: int = 1000, reduction: int = 0):
         check_classes(classes)
+        check_reduction(reduction)
         rows, channels = [], 3
         for i, stage in enumerate(STAGES_19):
             if i:
@@ -94,6 +95,7 @@ class Darknet53(Backbone):
     std = (255.0, 255.0, 255.0)
 
     def __init__(self, classes: int = 1000, reduction: int = 0):
+        check_reduction(reduction)
         rows, channels = [Row(leaky((3, 32), 3), 32, 1)], 32
         for blocks in STAGES_53:
             rows.append(Row(leaky((channels, 2 * channels), 3, 2), 2 * channels, 2))

@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from onelook.backbones.backbone import Backbone, Row, check_alpha, classifier
+from onelook.backbones.backbone import Backbone, Row, check_alpha, check_reduction, classifier
 from onelook.nn.attention import attended
 from onelook.nn.init import truncated_normal
 from onelook.nn.separable import DepthwiseSeparable, regular
@@ -37,6 +37,7 @@ class MobileNetV1(Backbone):
     """
 
     def __init__(self, alpha: float = 1.0, classes: int = 1000, reduction: int = 0):
+        check_reduction(reduction)
         check_alpha(alpha, 1.0)
         rows, channels = [], 3
         for operation, width, stride in BODY:

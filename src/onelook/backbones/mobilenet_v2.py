@@ -1,6 +1,6 @@
 """MobileNetV2 (Sandler et al., 2018, arXiv:1801.04381)."""
 
-from onelook.backbones.backbone import Backbone, Row, check_alpha, classifier
+from onelook.backbones.backbone import Backbone, Row, check_alpha, check_reduction, classifier
 from onelook.nn.attention import attention
 from onelook.nn.init import truncated_normal
 from onelook.nn.separable import InvertedResidual, pointwise, regular
@@ -43,6 +43,7 @@ class MobileNetV2(Backbone):
     """
 
     def __init__(self, alpha: float = 1.0, classes: int = 1000, reduction: int = 0):
+        check_reduction(reduction)
         check_alpha(alpha, 2.0)
         channels = width(FIRST, alpha)
         rows = [Row(regular((3, channels), stride=2), channels, 2)]

@@ -42,9 +42,10 @@ _RESNET = "arXiv:1512.03385, Tables 1 and 3 (ten crops)"
 
 # fmt: off
 PUBLISHED = (
-    Published("xception", {}, 299, 0.790, 0.945, "arXiv:1610.02357, Tables 1 and 3; keras.io", "22.91M"),
-    Published("vgg16", {}, 224, 0.715, 0.901, "arXiv:1610.02357, Table 1; keras.io", "138.35M"),
-    Published("mobilenet_v1", {"alpha": 1.0}, 224, 0.709, 0.899, _SLIM_V1, "4.20M", "569M"),
+    Published("xception", {}, 299, 0.790, 0.945, "arXiv:1610.02357, Table 1; parameters: keras.io", "22.91M"),
+    Published("vgg16", {}, 224, 0.715, 0.901, "arXiv:1610.02357, Table 1; parameters: keras.io", "138.35M"),
+    Published("mobilenet_v1", {"alpha": 1.0}, 224, 0.709, 0.899, f"{_SLIM_V1}; parameters: arXiv:1704.04861, Table 4",
+              "4.20M", "569M"),
     Published("mobilenet_v1", {"alpha": 0.75}, 192, 0.672, 0.873, _SLIM_V1, "2.59M", "233M",
               "mobilenet_v1_0.75_192"),
     Published("mobilenet_v1", {"alpha": 0.5}, 160, 0.591, 0.819, _SLIM_V1, "1.34M", "77M",

@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from onelook.backbones.backbone import Backbone, Row, classifier
+from onelook.backbones.backbone import Backbone, Row, check_reduction, classifier
 from onelook.errors import NetworkError
 from onelook.nn.attention import attention
 from onelook.nn.conv import ConvBlock
@@ -63,6 +63,7 @@ class ResNet(Backbone):
     std = (1.0, 1.0, 1.0)
 
     def __init__(self, depth: int = 50, classes: int = 1000, reduction: int = 0):
+        check_reduction(reduction)
         if depth not in BLOCKS:
             raise NetworkError(f"depth of a ResNet must be one of {', '.join(map(str, BLOCKS))}; found {depth}")
         channels = WIDTHS[0]

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from onelook.backbones.backbone import Backbone, Row, check_classes, check_sides
+from onelook.backbones.backbone import Backbone, Row, check_classes, check_reduction, check_sides
 from onelook.errors import NetworkError
 from onelook.nn.attention import attended
 from onelook.nn.conv import ConvBlock
@@ -36,6 +36,7 @@ class VGG16(Backbone):
 
     def __init__(self, classes: int = 1000, picture: int = 224, reduction: int = 0):
         check_classes(classes)
+        check_reduction(reduction)
         check_sides((picture, picture))
         rows, channels = [], 3
         for stage in STAGES:

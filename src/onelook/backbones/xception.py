@@ -4,7 +4,7 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from onelook.backbones.backbone import Backbone, Row, classifier
+from onelook.backbones.backbone import Backbone, Row, check_reduction, classifier
 from onelook.nn.attention import attention
 from onelook.nn.conv import ConvBlock
 from onelook.nn.init import glorot_uniform
@@ -77,6 +77,7 @@ class Xception(Backbone):
     size = 299
 
     def __init__(self, classes: int = 1000, reduction: int = 0):
+        check_reduction(reduction)
         rows = [
             Row(ConvBlock((3, 32), 3, 2, activation="relu"), 32, 2),
             Row(ConvBlock((32, 64), 3, activation="relu"), 64, 1),

@@ -16,10 +16,15 @@ class SqueezeExcitation(nn.Module):
         reduction: r, from 1 on; W_1 is [C / r, C]. The paper settles on 16 (Table 10).
 
     `forward`: u, [B, C, H, W] -> [B, C, H, W].
+
+    Raises:
+        ValueError: a reduction below 1.
     """
 
     def __init__(self, channels: int, reduction: int = 16):
         super().__init__()
+        if reduction < 1:
+            raise ValueError(f"reduction must be 1 or more; found {reduction}")
         hidden = max(1, channels // reduction)
         self.squeeze = GlobalAvgPool()
         self.excitation = nn.Sequential(

@@ -12,7 +12,12 @@ from onelook.nn.pool import GlobalAvgPool
 
 Shape = tuple[int, ...]  # channels, height, width of a map; length of a vector
 
-_POOLS = {GlobalAvgPool: "Avg Pool", nn.AvgPool2d: "Avg Pool", nn.MaxPool2d: "Max Pool"}
+_POOLS = {
+    GlobalAvgPool: "Avg Pool",
+    nn.AdaptiveAvgPool2d: "Avg Pool",
+    nn.AvgPool2d: "Avg Pool",
+    nn.MaxPool2d: "Max Pool",
+}
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 
 
@@ -135,7 +140,7 @@ def _layer(name: str, layer: nn.Module, before: Shape, after: Shape) -> Layer:
             uses = prod(after[1:])
         case nn.Linear(weight=weight, bias=bias):
             kind, kernel, stride, uses = "FC", (), 1, 1
-        case GlobalAvgPool():
+        case GlobalAvgPool() | nn.AdaptiveAvgPool2d():
             return Layer(name, _POOLS[type(layer)], 1, before[1:], before, after)
         case _:
             assert isinstance(layer, nn.MaxPool2d | nn.AvgPool2d)

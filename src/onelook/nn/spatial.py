@@ -67,7 +67,7 @@ def factorize(conv: nn.Conv2d, rank: int) -> Factorization:
         rank: maps in the middle, for each group; from 1 to min(M k_y, N k_x), at which nothing is lost.
 
     Raises:
-        ValueError: a rank outside this range, or a padding that is not by a number of zeros.
+        ValueError: a rank outside this range, a padding that is not by a number of zeros, weights that are not finite.
     """
     if conv.padding_mode != "zeros" or isinstance(conv.padding, str):
         raise ValueError(
@@ -78,6 +78,8 @@ def factorize(conv: nn.Conv2d, rank: int) -> Factorization:
     if not 1 <= rank <= min(m * k_y, n * k_x):
         raise ValueError(f"rank must be from 1 to {min(m * k_y, n * k_x)} for this convolution; found {rank}")
     weight = conv.weight.detach().double()
+    if not weight.isfinite().all():
+        raise ValueError("needs a convolution whose weights are finite numbers")
     matrix = weight.view(groups, n, m, k_y, k_x).permute(0, 2, 3, 1, 4).reshape(groups, m * k_y, n * k_x)
     u, s, v = torch.linalg.svd(matrix, full_matrices=False)
     root = s[:, :rank].sqrt()
@@ -113,18 +115,21 @@ def factorize_kernel(kernel: Tensor) -> tuple[Tensor, Tensor]:
         begins with 1: [[3, 6, 9], [4, 8, 12], [5, 10, 15]] is [3, 4, 5] times [1, 2, 3].
 
     Raises:
-        ValueError: the kernel is no matrix, or of another rank.
+        ValueError: the kernel is no matrix, holds what is no finite real number, or is of another rank.
     """
     if kernel.ndim != 2 or not kernel.numel():
         raise ValueError(f"needs a kernel [k_y, k_x]; found one of shape {list(kernel.shape)}")
-    kernel = kernel if kernel.is_floating_point() else kernel.double()
+    if kernel.is_complex() or not kernel.isfinite().all():
+        raise ValueError("needs a kernel of finite real numbers")
+    dtype = kernel.dtype if kernel.is_floating_point() else torch.float64
+    kernel = kernel.double()
     # The pivot is the first number that is not small, rather than the largest, so that textbook kernels come out round.
     y, x = (kernel.abs() >= kernel.abs().max() / 1000).nonzero()[0].tolist()
     column, row = kernel[:, x], kernel[y] / kernel[y, x]
     if not torch.allclose(torch.outer(column, row), kernel, rtol=0, atol=1e-4 * float(kernel.abs().max())):
-        rank = int(torch.linalg.matrix_rank(kernel.double()))
+        rank = int(torch.linalg.matrix_rank(kernel, rtol=1e-4))
         raise ValueError(f"the kernel is of rank {rank}, not 1; see onelook.nn.spatial.factorize for the closest one")
-    return column, row
+    return column.to(dtype), row.to(dtype)
 
 
 def _pair(value: int | Sequence[int]) -> tuple[int, int]:
