@@ -1,7 +1,9 @@
 """Trained classifiers as files: the weights in safetensors, what they belong to as JSON in its header."""
 
+import contextlib
 import json
-from collections.abc import Sequence
+import math
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ import torch
 
 from onelook.backbones import Backbone, create
 from onelook.errors import CheckpointError, NetworkError
+from onelook.runtime.picture import shown
 from onelook.runtime.session import FORMAT
 
 Colour = tuple[float, float, float]  # of RGB
@@ -74,7 +77,8 @@ def save(checkpoint: Checkpoint, path: str | Path) -> Path:
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be written: {error.strerror}") from None
     finally:
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            part.unlink()
     return path
 
 
@@ -85,7 +89,7 @@ def load(path: str | Path) -> Checkpoint:
         CheckpointError: the file cannot be read, is none of onelook's, or has other weights than the network.
     """
     path = Path(path)
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise CheckpointError(f"{path}: there is no such file")
     try:
         with safetensors.safe_open(path, "pt") as file:
@@ -95,12 +99,14 @@ def load(path: str | Path) -> Checkpoint:
             about = _about(path, header["network"])
             with torch.device("meta"):
                 network = create(about["name"], **about["options"])
-            _check(path, network, {key: file.get_slice(key).get_shape() for key in file.keys()})  # noqa: SIM118
+            network.check_size(about["size"])
+            _check(path, network, {key: file.get_slice(key) for key in file.keys()})  # noqa: SIM118
             network.load_state_dict({key: file.get_tensor(key) for key in file.keys()}, assign=True)  # noqa: SIM118
     except NetworkError as error:
         raise CheckpointError(f"{path}: {error}") from None
     except (safetensors.SafetensorError, OSError, RuntimeError) as error:
-        raise CheckpointError(f"{path}: cannot be read as safetensors: {str(error)[:200]}") from None
+        reason = shown(" ".join(str(error).split())[:200])
+        raise CheckpointError(f"{path}: cannot be read as safetensors: {reason}") from None
     return Checkpoint(network.eval(), **about)
 
 
@@ -108,37 +114,62 @@ def _about(path: Path, text: str) -> dict[str, Any]:
     """The header's JSON, its fields of the types that `Checkpoint` has."""
     try:
         found = json.loads(text)
-        options, names = dict(found["options"]), found["names"]
-        about: dict[str, Any] = {
-            "name": str(found["name"]),
-            "options": options,
-            "names": None if names is None else tuple(map(str, names)),
-            "size": _numbers(found["size"], int, 2),
-            "mean": _numbers(found["mean"], float, 3),
-            "std": _numbers(found["std"], float, 3),
-            "crop": float(found["crop"]),
-            "origin": dict(found["origin"]),
+        name, options, names, origin = found["name"], found["options"], found["names"], found["origin"]
+        about = {
+            "name": _is(str, name),
+            "options": {str(key): value for key, value in _is(dict, options).items()},
+            "names": None if names is None else tuple(_printable(one) for one in _is(list, names)),
+            "size": tuple(_is(int, side) for side in _several(found["size"], 2)),
+            "mean": tuple(_finite(value) for value in _several(found["mean"], 3)),
+            "std": tuple(_finite(value) for value in _several(found["std"], 3)),
+            "crop": _finite(found["crop"]),
+            "origin": _is(dict, origin),
         }
-        if not isinstance(options["classes"], int) or not all(about["std"]):
-            raise ValueError("classes must be a whole number, std not 0")
-        if names is not None and len(names) != options["classes"]:
-            raise ValueError(f"{len(names)} names for {options['classes']} classes")
-    except (KeyError, ValueError, TypeError, RecursionError) as error:
-        raise CheckpointError(f"{path}: its header is damaged: {type(error).__name__} {error}") from None
+        if about["names"] is not None and len(about["names"]) != _is(int, options["classes"]):
+            raise ValueError(f"{len(about['names'])} names for {options['classes']} classes")
+        if options["classes"] == 0 or 0.0 in about["std"] or not 0 < about["crop"] <= 1:
+            raise ValueError("classes and std must not be 0, crop must be above 0 and at most 1")
+    except (KeyError, ValueError, TypeError, OverflowError, RecursionError) as error:
+        raise CheckpointError(f"{path}: its header is damaged: {type(error).__name__} {str(error)[:200]}") from None
     return about
 
 
-def _numbers(values: Sequence[Any], kind: type, count: int) -> tuple[Any, ...]:
-    numbers = tuple(kind(value) for value in values)
-    if len(numbers) != count:
-        raise ValueError(f"expected {count} numbers; found {values}")
-    return numbers
+def _is(kind: type, value: Any) -> Any:
+    """The value, which must be of that type."""
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        raise TypeError(f"expected {kind.__name__}; found {str(value)[:40]!r}")
+    return value
 
 
-def _check(path: Path, network: Backbone, shapes: dict[str, list[int]]) -> None:
-    """Raises CheckpointError where the tensors of the file are not those of the network."""
+def _printable(value: Any) -> str:
+    """The value, which must be a text of one line."""
+    if not isinstance(value, str) or not value.isprintable():
+        raise ValueError(f"expected a name; found {str(value)[:40]!r}")
+    return value
+
+
+def _finite(value: Any) -> float:
+    """The value as a float, which must be a finite number."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError(f"expected a number; found {str(value)[:40]!r}")
+    return float(value)
+
+
+def _several(values: Any, count: int) -> list[Any]:
+    """The value, which must be a list of that length."""
+    if len(_is(list, values)) != count:
+        raise ValueError(f"expected {count} numbers; found {len(values)}")
+    return list(values)
+
+
+def _check(path: Path, network: Backbone, found: dict[str, Any]) -> None:
+    """Raises CheckpointError where the tensors of the file, by name, are not those of the network."""
     for key, tensor in network.state_dict().items():
-        if shapes.pop(key, None) != list(tensor.shape):
-            raise CheckpointError(f"{path}: has no tensor {key} of shape {list(tensor.shape)}, which its network needs")
-    if shapes:
-        raise CheckpointError(f"{path}: has a tensor {next(iter(shapes))[:80]!r}, which its network does not know")
+        kind = "I64" if tensor.dtype == torch.int64 else "F32"
+        own = found.pop(key, None)
+        if own is None or own.get_shape() != list(tensor.shape) or own.get_dtype() != kind:
+            raise CheckpointError(
+                f"{path}: has no tensor {key} of type {kind} and shape {list(tensor.shape)}, which its network needs"
+            )
+    if found:
+        raise CheckpointError(f"{path}: has a tensor {next(iter(found))[:80]!r}, which its network does not know")

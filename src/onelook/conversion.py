@@ -69,10 +69,19 @@ def convert(
         MissingDependencyError: torch or onnx is not installed.
     """
     need_torch_half()
+    if batch is not None and batch < 1:
+        raise Error(f"batch must be 1 or more; found {batch}")
     if resize not in (None, "letterbox", "stretch", "crop"):
         raise Error(f"resize must be letterbox, stretch or crop; found {resize!r}")
     size = (size, size) if isinstance(size, int) else size
-    output = Path(source[1] if isinstance(source, tuple) else source).with_suffix(".onnx") if output is None else output
+    if size is not None and len(size) != 2:
+        raise Error(f"size must be a height and a width, or the side of a square; found {size}")
+    weights = Path(source[1] if isinstance(source, tuple) else source)
+    if not isinstance(source, tuple) and weights.suffix not in (".tflite", ".safetensors"):
+        raise CheckpointError(
+            f"{source}: expected a .tflite or .safetensors file, or two files: Darknet's .cfg and .weights"
+        )
+    output = weights.with_suffix(".onnx") if output is None else output
     if isinstance(source, tuple):
         from onelook import darknet
 
@@ -98,11 +107,9 @@ def _read(path: Path) -> "Checkpoint":
         found = tflite.load(path)
         found.origin.update(_origin(tflite=path))
         return found
-    if path.suffix == ".safetensors":
-        from onelook import checkpoint
+    from onelook import checkpoint
 
-        return checkpoint.load(path)
-    raise CheckpointError(f"{path}: expected a .tflite or .safetensors file, or two files: Darknet's .cfg and .weights")
+    return checkpoint.load(path)
 
 
 def _detector(

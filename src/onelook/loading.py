@@ -1,6 +1,7 @@
 """`onelook.load`: a model that runs, from a model file, a name of the zoo, or files that are converted first."""
 
 import hashlib
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -53,7 +54,7 @@ def model_file(model: Source, class_names: str | Path | Sequence[str] | None = N
         if len(model) != 2:
             raise ModelError(f"expected a cfg and its weights; found {len(model)} files")
         return _converted((Path(model[0]), Path(model[1])), class_names)
-    if str(model) in zoo.CATALOGUE and not Path(model).exists():
+    if str(model) in zoo.CATALOGUE and not os.path.exists(model):
         entry = zoo.find(str(model))
         cached = zoo.cache_directory() / entry.name / "model.onnx"
         if not cached.exists():
@@ -67,7 +68,7 @@ def model_file(model: Source, class_names: str | Path | Sequence[str] | None = N
     if path.suffix in (".cfg", ".weights"):
         raise ModelError(f"{path}: a Darknet model is two files; load(({path.with_suffix('.cfg').name!r}, "
                          f"{path.with_suffix('.weights').name!r}))")  # fmt: skip
-    if not path.exists() and path.suffix != ".onnx":
+    if not os.path.exists(path) and path.suffix != ".onnx":
         zoo.find(str(model))  # says which names are close
     return path
 
@@ -75,7 +76,8 @@ def model_file(model: Source, class_names: str | Path | Sequence[str] | None = N
 def _converted(files: tuple[Path, ...], class_names: str | Path | Sequence[str] | None) -> Path:
     """The model file of others' files in the cache, under a name that follows from their contents."""
     digest = hashlib.sha256(repr(class_names).encode())
-    for path in files:
+    names = (Path(class_names),) if isinstance(class_names, str | Path) and os.path.isfile(class_names) else ()
+    for path in (*files, *names):
         try:
             with path.open("rb") as file:
                 digest.update(hashlib.file_digest(file, "sha256").digest())

@@ -42,7 +42,7 @@ ARCHITECTURES: Mapping[str, Callable[..., Backbone]] = {
 }
 
 
-def create(name: str, **options: Any) -> Backbone:
+def create(name: str, /, **options: Any) -> Backbone:
     """A backbone by its name, with new weights.
 
     Args:
@@ -63,5 +63,5 @@ def create(name: str, **options: Any) -> Backbone:
     takes = inspect.signature(make).parameters
     for option in options:
         if option not in takes:
-            raise NetworkError(f"{name} takes no {option!r}; it takes {', '.join(takes)}")
+            raise NetworkError(f"{name} takes no {option[:64]!r}; it takes {', '.join(takes)}")
     return make(**options)

@@ -67,8 +67,12 @@ class Backbone(nn.Module):
         return maps
 
     def check_size(self, size: Sequence[int]) -> None:
-        """Raises NetworkError for a height or width, in pixels, that does not give maps of whole strides."""
-        check_sides(size)
+        """Raises NetworkError for a height or width, in pixels, that does not give maps of whole strides.
+
+        The size of the paper's figures is taken even so: Xception's is 299.
+        """
+        if tuple(size) != (self.size, self.size):
+            check_sides(size)
 
 
 def classifier(channels: int, classes: int, dropout: float = 0.0) -> nn.Sequential:

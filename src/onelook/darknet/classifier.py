@@ -1,16 +1,17 @@
 """A classifier that came from Darknet: as it is, or as one of onelook's backbones with its weights."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
 from onelook.backbones import Backbone, create
-from onelook.backbones.darknet import Residual
 from onelook.checkpoint import Checkpoint, Colour
-from onelook.darknet.layers import Crop, Shortcut
+from onelook.darknet.layers import Crop
 from onelook.darknet.network import Darknet
-from onelook.errors import DarknetError
+from onelook.errors import DarknetError, NetworkError
 from onelook.nn.conv import ConvBlock
-from onelook.nn.count import multiply_adds
+from onelook.nn.init import he_normal
 
 BACKBONES = ("darknet19", "darknet53", "vgg16")
 
@@ -36,23 +37,61 @@ def checkpoint(network: Darknet) -> Checkpoint:
     Raises:
         DarknetError: it describes another network.
     """
-    size, mean, std = _input(network)
+    name, options = _candidate(network)
+    if name:
+        backbone = create(name, **options)
+        if _computes_the_same(Darknet(network.cfg, size=network.size), backbone):
+            _copy(network, backbone)
+            size, mean, std = _input(network)
+            crop = size[0] / network.size[0]
+            return Checkpoint(backbone.eval(), name, options, None, size, mean, std, crop)
+    raise DarknetError(
+        f"{network.cfg.path}: describes none of the backbones that onelook knows by name: {', '.join(BACKBONES)}"
+    )
+
+
+def _candidate(network: Darknet) -> tuple[str, dict[str, Any]]:
+    """The backbone with weights of the same shapes, and its options; no name where there is none."""
+    size, *_ = _input(network)
     for name in BACKBONES:
-        options = {"classes": network.classes} | ({"picture": size[0]} if name == "vgg16" else {})
-        with torch.device("meta"):
-            same = size[0] == size[1] and _is(network, create(name, **options), size)
-        if same:
-            break
-    else:
-        raise DarknetError(
-            f"{network.cfg.path}: describes none of the backbones that onelook knows by name: {', '.join(BACKBONES)}"
-        )
-    backbone = create(name, **options)
+        options: dict[str, Any] = {"classes": network.classes}
+        if name == "vgg16":
+            options["picture"] = size[0]
+        try:
+            with torch.device("meta"):
+                backbone = create(name, **options)
+            backbone.check_size(size)
+        except NetworkError:
+            continue
+        same_count = network.parameters_count == sum(x.numel() for x in backbone.parameters())
+        if same_count and [_shape(x) for x in _weighted(network)] == [_shape(x) for x in _weighted(backbone)]:
+            return name, options
+    return "", {}
+
+
+@torch.no_grad()
+def _computes_the_same(network: Darknet, backbone: Backbone) -> bool:
+    """Whether both give the same probabilities with the same weights, which are drawn here.
+
+    Batch normalisation takes the statistics of the pictures, so that no map grows or dies away and every layer tells.
+    """
+    he_normal(network)
+    _copy(network, backbone)
+    for module in (network, backbone):
+        for layer in module.eval().modules():
+            if isinstance(layer, nn.BatchNorm2d):
+                layer.train()
+    pictures = torch.rand(2, network.channels, *network.size)
+    first = network.layers[0]
+    seen = first(pictures) if isinstance(first, Crop) else pictures
+    return torch.allclose(Probabilities(network)(pictures), backbone(seen).softmax(1), rtol=1e-3, atol=1e-6)
+
+
+def _copy(network: Darknet, backbone: Backbone) -> None:
+    """Give a backbone the weights of a network that has as many of the same shapes."""
     for source, target in zip(_weighted(network), _weighted(backbone), strict=True):
-        target.load_state_dict(
-            {key: x.view(target.state_dict()[key].shape) for key, x in source.state_dict().items()}, strict=True
-        )
-    return Checkpoint(backbone.eval(), name, options, None, size, mean, std, crop=1.0)
+        shapes = {key: x.shape for key, x in target.state_dict().items()}
+        target.load_state_dict({key: x.view(shapes[key]) for key, x in source.state_dict().items()})
 
 
 def _input(network: Darknet) -> tuple[tuple[int, int], Colour, Colour]:
@@ -63,33 +102,17 @@ def _input(network: Darknet) -> tuple[tuple[int, int], Colour, Colour]:
     return network.size, (0.0,) * 3, (255.0,) * 3
 
 
-def _is(network: Darknet, backbone: Backbone, size: tuple[int, int]) -> bool:
-    """Whether a Darknet network computes what a backbone does: the same weights, used as often, joined as often."""
-    found, wanted = _weighted(network), _weighted(backbone)
-    joins = sum(isinstance(layer, Shortcut) for layer in network.layers)
-    residuals = sum(isinstance(module, Residual) for module in backbone.modules())
-    return (
-        len(found) == len(wanted)
-        and all(_shape(x) == _shape(y) for x, y in zip(found, wanted, strict=True))
-        and joins == residuals
-        and multiply_adds(backbone, size) == network.multiply_adds
-    )
-
-
 def _weighted(module: nn.Module) -> list[nn.Module]:
-    """What has weights, in order: the blocks of convolutions, and what stands alone."""
-    if isinstance(module, ConvBlock) and (module.norm is not None or not isinstance(module.activation, nn.Identity)):
+    """What has weights, in order: convolutions with their batch normalisation, and what stands alone."""
+    if isinstance(module, ConvBlock) and module.norm is not None:
         return [module]
     if isinstance(module, nn.Conv2d | nn.Linear):
         return [module]
     return [found for child in module.children() for found in _weighted(child)]
 
 
-def _shape(module: nn.Module) -> tuple[object, ...]:
-    """What two modules must share for one's weights to fit the other."""
-    if isinstance(module, ConvBlock):
-        conv = module.conv
-        slope = getattr(module.activation, "negative_slope", None)
-        return *conv.weight.shape, conv.stride, conv.groups, module.norm is None, type(module.activation), slope
-    assert isinstance(module, nn.Conv2d | nn.Linear)
-    return (*module.weight.shape, 1, 1)[:4]
+def _shape(module: nn.Module) -> tuple[bool, tuple[int, ...]]:
+    """Whether there is batch normalisation, and the kernel's [N, M, k_y, k_x], also of a fully connected layer."""
+    layer = module.conv if isinstance(module, ConvBlock) else module
+    assert isinstance(layer, nn.Conv2d | nn.Linear)
+    return isinstance(module, ConvBlock), (*layer.weight.shape, 1, 1)[:4]

@@ -1,5 +1,6 @@
 """From a torch module to an ONNX graph, and from that to a model file."""
 
+import contextlib
 import json
 import logging
 import warnings
@@ -84,5 +85,6 @@ def write(model: onnx.ModelProto, metadata: Mapping[str, Any], path: str | Path)
     except OSError as error:
         raise ModelError(f"{path}: cannot be written: {error.strerror}") from None
     finally:
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            part.unlink()
     return path

@@ -171,7 +171,7 @@ def open_session(
         raise ModelError(f"engine {engine!r} is unknown; choose one of {', '.join(ENGINES)}")
     if precision not in PRECISIONS:
         raise ModelError(f"precision {precision!r} is unknown; choose one of {', '.join(PRECISIONS)}")
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise ModelError(f"{path}: there is no such model file")
     has_openvino = importlib.util.find_spec("openvino") is not None
     if engine == "openvino" and not has_openvino:

@@ -1,5 +1,6 @@
 """TensorFlow Lite's files (.tflite): a flatbuffer of operators and quantized tensors, read with its published schema."""
 
+import os
 import struct
 import zipfile
 import zlib
@@ -9,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tflite
 from numpy.typing import NDArray
 
+import tflite
 from onelook.errors import CheckpointError
 
 MAX_BYTES = 1 << 28  # the largest MobileNet, in float32, has 24 MB
+MAX_SIDES = 8  # of a tensor; maps and kernels have four
 MAX_LABELS = 1 << 20  # bytes; those of ImageNet take 22 kB
 
 _DTYPES = {
@@ -40,6 +42,8 @@ _NO_ARCHIVE = (zipfile.BadZipFile, StopIteration, OSError, RuntimeError, EOFErro
 class Tensor:
     """A tensor of the graph: real = scale (stored - zero_point), along `axis` where these are several.
 
+    Its lists are views of the file, so that a file cannot make much out of little.
+
     Attributes:
         shape: as TensorFlow has it: maps [B, H, W, C], kernels [N, k_y, k_x, M], depthwise [1, k_y, k_x, C].
         dtype: of the stored numbers, in numpy's words; "" for one that is not read here.
@@ -49,26 +53,37 @@ class Tensor:
 
     shape: tuple[int, ...]
     dtype: str
-    scale: tuple[float, ...]
-    zero_point: tuple[int, ...]
+    scale: NDArray[np.float32]
+    zero_point: NDArray[np.int64]
     axis: int
     data: NDArray[np.uint8]
 
     def real(self) -> NDArray[np.float32]:
-        """The numbers, dequantized. Raises ValueError where there are none, or not as many as the shape asks for."""
+        """The numbers, dequantized.
+
+        Raises:
+            ValueError: there are none, not as many as the shape asks for, or not finite ones.
+        """
         if not self.dtype or not self.data.size:
             raise ValueError(f"a tensor of shape {list(self.shape)} has no numbers that can be read")
+        if min(self.shape, default=0) < 1:
+            raise ValueError(f"a tensor cannot be of shape {list(self.shape)}")
         stored = self.data.view(self.dtype).reshape(self.shape)
-        if not self.scale:
-            if stored.dtype.kind != "f":
-                raise ValueError(f"a tensor of shape {list(self.shape)} is of whole numbers without a scale")
-            return stored.astype(np.float32)
-        along = [1] * stored.ndim
-        if len(self.scale) > 1:
-            along[self.axis] = len(self.scale)
-        scale = np.asarray(self.scale, np.float64).reshape(along)
-        zero = np.asarray(self.zero_point or (0,) * len(self.scale), np.float64).reshape(along)
-        return ((stored - zero) * scale).astype(np.float32)
+        if not len(self.scale) and stored.dtype.kind != "f":
+            raise ValueError(f"a tensor of shape {list(self.shape)} is of whole numbers without a scale")
+        numbers = stored.astype(np.float64)
+        if len(self.scale):
+            along = [1] * stored.ndim
+            if len(self.scale) > 1:
+                along[self.axis] = len(self.scale)
+            if len(self.zero_point):
+                numbers -= self.zero_point.reshape(along)
+            if not (np.isfinite(self.scale).all() and self.scale.min() > 0):
+                raise ValueError(f"a tensor of shape {list(self.shape)} has a scale that is not above 0")
+            numbers *= self.scale.reshape(along)
+        if not np.abs(numbers).max() <= np.finfo(np.float32).max:  # a NaN ends here too
+            raise ValueError(f"a tensor of shape {list(self.shape)} holds numbers that are not finite")
+        return numbers.astype(np.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +92,7 @@ class Operator:
 
     Attributes:
         kind: TensorFlow Lite's name: "CONV_2D", "ADD", ...
-        inputs, outputs: numbers of tensors; -1 for an optional one that is left out.
+        inputs, outputs: numbers of tensors, the first four; -1 for an optional one that is left out.
         strides: along y and x, of a convolution.
         same: whether its padding is "SAME".
         activation: a name of `onelook.nn.activations.ACTIVATIONS`; "other" where there is none.
@@ -109,7 +124,7 @@ def read_tflite(path: str | Path) -> Graph:
         CheckpointError: it cannot be read, or is none.
     """
     path = Path(path)
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise CheckpointError(f"{path}: there is no such file")
     try:
         with path.open("rb") as file:
@@ -141,15 +156,15 @@ def _length(count: int, data: bytes) -> int:
 
 def _tensor(model: Any, tensor: Any) -> Tensor:
     quantization = tensor.Quantization()
-    scale: tuple[float, ...] = ()
-    zero_point: tuple[int, ...] = ()
-    axis = 0
+    scale, zero_point, axis = np.empty(0, np.float32), np.empty(0, np.int64), 0
     if quantization is not None and quantization.ScaleLength():
-        scale = tuple(map(float, quantization.ScaleAsNumpy()))
-        zero_point = _integers(quantization.ZeroPointAsNumpy()) if quantization.ZeroPointLength() else ()
+        scale = quantization.ScaleAsNumpy()
+        zero_point = quantization.ZeroPointAsNumpy() if quantization.ZeroPointLength() else zero_point
         axis = quantization.QuantizedDimension()
     stored = model.Buffers(tensor.Buffer())
     data = np.asarray(stored.DataAsNumpy(), np.uint8) if stored.DataLength() else np.empty(0, np.uint8)
+    if tensor.ShapeLength() > MAX_SIDES:
+        raise ValueError(f"a tensor of {tensor.ShapeLength()} dimensions")
     shape = _integers(tensor.ShapeAsNumpy()) if tensor.ShapeLength() else ()
     return Tensor(shape, _DTYPES.get(tensor.Type(), ""), scale, zero_point, axis, data)
 
@@ -158,7 +173,7 @@ def _operator(model: Any, operator: Any) -> Operator:
     code = model.OperatorCodes(operator.OpcodeIndex())
     number = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
     kind = tflite.opcode2name(number)
-    inputs, outputs = _integers(operator.InputsAsNumpy()), _integers(operator.OutputsAsNumpy())
+    inputs, outputs = _integers(operator.InputsAsNumpy()[:4]), _integers(operator.OutputsAsNumpy()[:4])
     make: Callable[[], Any] | None = {
         "CONV_2D": tflite.Conv2DOptions,
         "DEPTHWISE_CONV_2D": tflite.DepthwiseConv2DOptions,
@@ -187,8 +202,10 @@ def _labels(path: Path) -> tuple[str, ...] | None:
     """The class names in the zip archive that the format's metadata appends to the file, one a line of its first text."""
     try:
         with zipfile.ZipFile(path) as archive:
-            name = next(name for name in archive.namelist() if name.endswith(".txt"))
-            with archive.open(name) as file:
+            text_file = next(info for info in archive.infolist() if info.filename.endswith(".txt"))
+            if text_file.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                return None  # others unpack more than they are asked for
+            with archive.open(text_file) as file:
                 text = file.read(MAX_LABELS + 1)
         names = tuple(line.strip() for line in text.decode("utf-8").strip().split("\n"))
         return names if len(text) <= MAX_LABELS and all(map(str.isprintable, names)) else None
