@@ -2,8 +2,9 @@
 
 MobileNetV1 and V2 at 224 x 224, random weights, batch 1 and 16, all processors, contenders by turns, medians. Ours are
 sessions that run the whole model file on uint8 pixels. `the same file` is ONNX Runtime called without us; `network alone`
-is the network on float32 input that somebody has normalised before, and so is torch eager, which has batch normalisation
-folded as the model file has. OpenCV's DNN module is left out: 4.14 crashes on what torch exports.
+is the network on float32 input that somebody has normalised before, and so is torch eager: the module in evaluation mode
+as it is, and with batch normalisation folded as the model file has it. OpenCV's DNN module is left out: 4.14 crashes on
+what torch exports.
 """
 
 import argparse
@@ -28,7 +29,8 @@ from onelook.runtime.session import open_session, processors
 
 NETWORKS = ("mobilenet_v1", "mobilenet_v2")
 SIDE = 224
-OURS, FILE, ALONE, EAGER = "onelook", "ONNX Runtime, the same file", "ONNX Runtime, network alone", "torch eager"
+OURS, FILE, ALONE = "onelook", "ONNX Runtime, the same file", "ONNX Runtime, network alone"
+EAGER, FOLDED = "torch eager", "torch eager, folded"
 
 
 def bare(path: Path) -> onnxruntime.InferenceSession:
@@ -57,7 +59,8 @@ def contenders(name: str, batch: int, folder: Path) -> dict[str, Callable[[], An
         OURS: partial(open_session(model, "onnxruntime").run, pixels),
         FILE: lambda: same.run(None, {"image": pixels}),
         ALONE: lambda: alone.run(None, {"image": image.numpy()}),
-        EAGER: lambda: [folded(image).numpy()],
+        EAGER: lambda: [whole(image).numpy()],
+        FOLDED: lambda: [folded(image).numpy()],
     }
     if has("openvino"):
         found["onelook, OpenVINO"] = partial(open_session(model, "openvino").run, pixels)
@@ -84,7 +87,7 @@ def main() -> None:
             notes.append(
                 f"{name}, batch {batch}: onelook takes {median[OURS] / median[FILE] - 1:+.1%} against the same file, "
                 f"{median[OURS] / median[ALONE] - 1:+.1%} against the network alone; torch eager takes "
-                f"{median[EAGER] / median[OURS]:.2f} times as long"
+                f"{median[EAGER] / median[OURS]:.2f} times as long, folded {median[FOLDED] / median[OURS]:.2f} times"
             )
     show("Latency of classifiers", ("network", "batch", "run by", "ms, median", "× onelook"), rows, *notes)
 
