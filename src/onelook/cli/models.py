@@ -116,6 +116,8 @@ def _networks(name: str | None, measure: bool = False, pictures: Path | None = N
     if pictures and not any(one.weights_at_hand for one in found):
         names = ", ".join(one.published.weights for one in found if one.published.weights) or "none"
         raise Error(f"no trained weights are in the cache; there are such of {names}: 'onelook info NAME' brings them")
+    if not measure and not pictures:
+        return rows
     for one, facts in zip(found, rows, strict=True):
         with busy(f"measuring {one.published.name} at {one.published.size} pixels"):
             if pictures and one.weights_at_hand:
