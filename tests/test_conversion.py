@@ -85,6 +85,14 @@ def test_an_option_that_a_classifier_cannot_have_is_said_in_one_line(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("options", [{"batch": 2}, {"resize": "stretch"}], ids=str)
+def test_options_of_a_model_file_are_refused_for_a_checkpoint(
+    source: Path, tmp_path: Path, options: dict[str, Any]
+) -> None:
+    found = complaint(source, tmp_path / "x.safetensors", **options)
+    assert found == "batch and resize go into a model file; a checkpoint has none"
+
+
 @pytest.mark.parametrize("name", ["x.txt", "x", "..", ".", "", "/"])
 def test_a_source_of_an_unknown_kind_is_said_in_one_line(tmp_path: Path, name: str) -> None:
     assert "expected a .tflite or .safetensors file, or two files: Darknet's .cfg and .weights" in complaint(name)

@@ -9,11 +9,11 @@ from typing import Any
 
 import flatbuffers
 import numpy as np
+import tflite
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
-import tflite
 from onelook.backbones import Backbone, create
 from onelook.nn.conv import ConvBlock
 

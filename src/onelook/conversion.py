@@ -94,6 +94,8 @@ def convert(
             return _detector(network, source, Path(output), class_names, dynamic_size, batch, resize, thresholds)
     if dynamic_size or score_threshold is not None or iou_threshold is not None:
         raise Error("a dynamic size and thresholds are for detectors; this is none")
+    if Path(output).suffix == ".safetensors" and (batch is not None or resize is not None):
+        raise Error("batch and resize go into a model file; a checkpoint has none")
     if isinstance(source, tuple):
         return _darknet_classifier(network, source, Path(output), class_names, batch, resize)
     return _classifier(_read(Path(source)), Path(output), class_names, size, batch, resize)

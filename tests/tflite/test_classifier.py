@@ -205,6 +205,20 @@ def made(kind: str = "uint8", name: str = "mobilenet_v1") -> File:
     return copy.deepcopy(_made(name, kind))
 
 
+def test_a_file_that_names_one_operator_without_end_is_not_followed(tmp_path: Path) -> None:
+    file = made()
+    file.operators += [file.operators[-1]] * 10_001
+    assert "is damaged" in complaint(file.save(tmp_path / "x.tflite"))
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_signalling_nan_is_refused_without_a_warning(tmp_path: Path) -> None:
+    file = made("float32")
+    kernel = file.tensors[file.operators[0].inputs[1]]
+    kernel.data = b"\x01\x00\x80\x7f" + kernel.data[4:]
+    assert "not finite" in complaint(file.save(tmp_path / "x.tflite"))
+
+
 def operator(number: int, **values: object) -> Change:
     """Gives an operator other attributes. 0 is the stem, odd ones are depthwise, even ones up to 26 pointwise; then come
     AVERAGE_POOL_2D, CONV_2D, RESHAPE, SOFTMAX."""

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tflite
 from numpy.typing import NDArray
 
-import tflite
 import tflite_files as files
 from onelook import CheckpointError
 from onelook.tflite import Tensor, read_tflite, reader

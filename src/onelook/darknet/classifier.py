@@ -40,7 +40,10 @@ def checkpoint(network: Darknet) -> Checkpoint:
     name, options = _candidate(network)
     if name:
         backbone = create(name, **options)
-        if _computes_the_same(Darknet(network.cfg, size=network.size), backbone):
+        side = network.size if network.fixed_size else (64, 64)  # a small picture tells as much
+        with torch.random.fork_rng(devices=[]):
+            same = _computes_the_same(Darknet(network.cfg, size=side), backbone)
+        if same:
             _copy(network, backbone)
             size, mean, std = _input(network)
             crop = size[0] / network.size[0]
@@ -75,6 +78,7 @@ def _computes_the_same(network: Darknet, backbone: Backbone) -> bool:
 
     Batch normalisation takes the statistics of the pictures, so that no map grows or dies away and every layer tells.
     """
+    torch.manual_seed(0)
     he_normal(network)
     _copy(network, backbone)
     for module in (network, backbone):

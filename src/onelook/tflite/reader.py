@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tflite
 from numpy.typing import NDArray
 
-import tflite
 from onelook.errors import CheckpointError
 
 MAX_BYTES = 1 << 28  # the largest MobileNet, in float32, has 24 MB
+MAX_TABLES = 10_000  # tensors, and operators; the largest MobileNet has some 200 of each
 MAX_SIDES = 8  # of a tensor; maps and kernels have four
 MAX_LABELS = 1 << 20  # bytes; those of ImageNet take 22 kB
 
@@ -68,6 +69,10 @@ class Tensor:
             raise ValueError(f"a tensor of shape {list(self.shape)} has no numbers that can be read")
         if min(self.shape, default=0) < 1:
             raise ValueError(f"a tensor cannot be of shape {list(self.shape)}")
+        with np.errstate(invalid="ignore"):  # of a NaN; it is refused below
+            return self._real()
+
+    def _real(self) -> NDArray[np.float32]:
         stored = self.data.view(self.dtype).reshape(self.shape)
         if not len(self.scale) and stored.dtype.kind != "f":
             raise ValueError(f"a tensor of shape {list(self.shape)} is of whole numbers without a scale")
@@ -136,8 +141,8 @@ def read_tflite(path: str | Path) -> Graph:
     try:
         model = tflite.Model.GetRootAsModel(data, 0)
         graph = model.Subgraphs(0)
-        tensors = tuple(_tensor(model, graph.Tensors(i)) for i in range(_length(graph.TensorsLength(), data)))
-        operators = tuple(_operator(model, graph.Operators(i)) for i in range(_length(graph.OperatorsLength(), data)))
+        tensors = tuple(_tensor(model, graph.Tensors(i)) for i in range(_length(graph.TensorsLength())))
+        operators = tuple(_operator(model, graph.Operators(i)) for i in range(_length(graph.OperatorsLength())))
         for operator in operators:
             if not all(-1 <= i < len(tensors) for i in (*operator.inputs, *operator.outputs)):
                 raise ValueError("an operator names a tensor that is not there")
@@ -147,10 +152,10 @@ def read_tflite(path: str | Path) -> Graph:
     return Graph(path, tensors, operators, inputs, _labels(path))
 
 
-def _length(count: int, data: bytes) -> int:
-    """A number of tables; each takes four bytes at the least."""
-    if not 0 <= count <= len(data) // 4:
-        raise ValueError("more tables than the file has room for")
+def _length(count: int) -> int:
+    """A number of tables, of which one file may name the same many times."""
+    if not 0 <= count <= MAX_TABLES:
+        raise ValueError(f"{count} tables")
     return count
 
 
