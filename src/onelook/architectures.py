@@ -69,12 +69,13 @@ def latency(architecture: Architecture, seconds: float = 2.0) -> float:
     Trained weights are taken where they are at hand, else new ones, which take as long.
     """
     from onelook.export import export_classifier
+    from onelook.loading import model_file
 
     size = architecture.published.size
     image = np.random.default_rng(0).integers(0, 256, (1, size, size, 3), np.uint8)
     with tempfile.TemporaryDirectory() as folder:
         if architecture.weights_at_hand:
-            run = _trained(architecture)._session(1).run
+            path = model_file(str(architecture.published.weights))
         else:
             network = _network(architecture.published)
             path = export_classifier(
@@ -85,7 +86,7 @@ def latency(architecture: Architecture, seconds: float = 2.0) -> float:
                 network.mean,
                 network.std,
             )
-            run = open_session(path).run
+        run = open_session(path).run
         for _ in range(3):
             run(image)
         times: list[float] = []

@@ -1,6 +1,5 @@
 """Trained classifiers as files: the weights in safetensors, what they belong to as JSON in its header."""
 
-import contextlib
 import json
 import math
 import os
@@ -14,6 +13,7 @@ import torch
 
 from onelook.backbones import Backbone, create
 from onelook.errors import CheckpointError, NetworkError
+from onelook.runtime import atomic
 from onelook.runtime.picture import shown
 from onelook.runtime.session import FORMAT
 
@@ -56,7 +56,6 @@ def save(checkpoint: Checkpoint, path: str | Path) -> Path:
     Raises:
         CheckpointError: the file cannot be written.
     """
-    path = Path(path)
     about = {
         "name": checkpoint.name,
         "options": checkpoint.options,
@@ -69,17 +68,7 @@ def save(checkpoint: Checkpoint, path: str | Path) -> Path:
     }
     header = {"format": FORMAT, "network": json.dumps(about, ensure_ascii=False)}
     tensors = {key: tensor.contiguous() for key, tensor in checkpoint.network.state_dict().items()}
-    part = path.with_name(path.name + ".part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(safetensors.torch.save(tensors, header))
-        part.replace(path)
-    except OSError as error:
-        raise CheckpointError(f"{path}: cannot be written: {error.strerror}") from None
-    finally:
-        with contextlib.suppress(OSError):
-            part.unlink()
-    return path
+    return atomic.save(Path(path), safetensors.torch.save(tensors, header), CheckpointError)
 
 
 def load(path: str | Path) -> Checkpoint:

@@ -5,9 +5,8 @@ from pathlib import Path
 
 import click
 
+from onelook.cli.run import path_type
 from onelook.errors import Error
-
-path_type = click.Path(path_type=Path)
 
 
 @click.command()

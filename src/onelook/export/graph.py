@@ -1,6 +1,5 @@
 """From a torch module to an ONNX graph, and from that to a model file."""
 
-import contextlib
 import json
 import logging
 import warnings
@@ -13,6 +12,7 @@ import torch
 from torch import nn
 
 from onelook.errors import ModelError
+from onelook.runtime import atomic
 from onelook.runtime.session import FORMAT
 
 OPSET = 20
@@ -76,15 +76,4 @@ def write(model: onnx.ModelProto, metadata: Mapping[str, Any], path: str | Path)
     }
     onnx.helper.set_model_props(model, {"format": FORMAT, **texts})
     onnx.checker.check_model(model, full_check=True)
-    path = Path(path)
-    part = path.with_name(path.name + ".part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(model.SerializeToString())
-        part.replace(path)
-    except OSError as error:
-        raise ModelError(f"{path}: cannot be written: {error.strerror}") from None
-    finally:
-        with contextlib.suppress(OSError):
-            part.unlink()
-    return path
+    return atomic.save(Path(path), model.SerializeToString(), ModelError)

@@ -35,3 +35,14 @@ def write(path: Path, data: bytes) -> None:
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
+
+
+def save(path: Path, data: bytes, kind: type[Error]) -> Path:
+    """As `write`, for a file of its own: its folder is made where it is missing, and a failure is an error of `kind`."""
+    try:
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        write(path, data)
+    except Error as error:
+        raise kind(f"{path}: cannot be written: {getattr(error.__cause__, 'strerror', None)}") from None
+    return path
