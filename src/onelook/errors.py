@@ -21,6 +21,10 @@ class ModelError(Error):
     """A model file that is missing, damaged, or not of onelook's format; an engine that cannot run it."""
 
 
+class DataError(Error):
+    """A dataset that cannot be read or written: no known format, no such split, a file of labels that is not one."""
+
+
 class SourceError(Error):
     """A picture, folder, video, camera or URL that cannot be read."""
 
@@ -31,3 +35,7 @@ class ZooError(Error):
 
 class MissingDependencyError(Error):
     """A part of onelook that needs an optional package which is not installed."""
+
+
+class TrainingError(Error):
+    """A setting that training cannot have, a run that cannot be resumed, memory that is not enough."""

@@ -1,0 +1,261 @@
+"""Training pictures made from labelled ones: moved, scaled, turned, recoloured, four put together.
+
+Everything random comes from the generator that is passed in: the same state gives the same pixels. A source picture is
+sampled once, whatever happens to it: its scaling, crop, turn and place are multiplied into one matrix first.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from onelook.data.sample import Sample
+from onelook.data.warp import Matrix, moved, scaled, through, warp
+from onelook.runtime import picture
+from onelook.runtime.resize import GREY, place
+
+VISIBLE = 0.3  # share of an object's box that must stay in sight, else the object is dropped
+SMALLEST = 2.0  # pixels; an object with a shorter side is dropped
+
+Area = tuple[int, int, int, int]  # xyxy, whole pixels
+
+_REDUCED = {2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4, 8: cv2.IMREAD_REDUCED_COLOR_8}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Labelled:
+    """A picture in memory and the objects in it.
+
+    Attributes:
+        image: RGB uint8 [H, W, 3].
+        boxes: float32 [N, 4], xyxy in pixels of the picture, inside of it and with an area.
+        classes: int64 [N].
+    """
+
+    image: NDArray[np.uint8]
+    boxes: NDArray[np.float32]
+    classes: NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Augmentation:
+    """What `augment` does to a picture, and how much. The defaults suit some hundred to some thousand pictures.
+
+    Attributes:
+        flip: probability of mirroring left and right.
+        hue: largest shift, as a share of the colour circle.
+        saturation, value: 0.5 multiplies by up to 1.5 or divides by up to 1.5.
+        degrees: largest rotation. Boxes grow around what they turn with, so that a little goes a long way.
+        translate: largest shift, as a share of the result's sides.
+        scale: 0.2 scales by 0.8 to 1.2; below 1.
+        shear: largest angle by which the sides lean, degrees.
+        crop: each edge of the picture is moved in or out by up to this share of the side, and what is between the edges
+            takes the place of the whole, so that the aspect ratio changes too: Darknet's `jitter`. Below 0.5.
+        mosaic: probability of a picture made of four.
+        resize: what the network's input is made by, "letterbox" or "stretch", before all this.
+    """
+
+    flip: float = 0.5
+    hue: float = 0.02
+    saturation: float = 0.5
+    value: float = 0.4
+    degrees: float = 0.0
+    translate: float = 0.1
+    scale: float = 0.4
+    shear: float = 0.0
+    crop: float = 0.0
+    mosaic: float = 0.5
+    resize: str = "letterbox"
+
+
+# Redmon et al., 2016 (arXiv:1506.02640), section 2.2; that pictures are mirrored too is in Darknet's code only.
+YOLO_V1 = Augmentation(hue=0.0, saturation=0.5, value=0.5, translate=0.2, scale=0.2, mosaic=0.0, resize="stretch")
+
+
+def load(sample: Sample, size: tuple[int, int]) -> Labelled:
+    """A sample's picture and the objects in it to train on: those neither difficult nor a crowd.
+
+    A JPEG picture is decoded at a half, a quarter or an eighth, which takes less time, where both its sides stay as
+    long as those of `size` (height, width).
+
+    Raises:
+        SourceError: the file is missing or not a whole picture.
+    """
+    chosen = ~(sample.difficult | sample.crowd)
+    boxes, classes = sample.boxes[chosen], sample.classes[chosen]
+    shrink = min(sample.height // size[0], sample.width // size[1])
+    factor = max((n for n in _REDUCED if n <= shrink), default=1)
+    if factor > 1 and sample.image.suffix.lower() in (".jpg", ".jpeg"):
+        reduced = cv2.imread(str(sample.image), _REDUCED[factor])
+        if reduced is not None:
+            image = np.asarray(cv2.cvtColor(reduced, cv2.COLOR_BGR2RGB), np.uint8)
+            return Labelled(image, boxes / np.float32(factor), classes)
+    return Labelled(picture.read(sample.image), boxes, classes)
+
+
+def augment(
+    load: Callable[[int], Labelled],
+    index: int,
+    count: int,
+    size: tuple[int, int],
+    rng: np.random.Generator,
+    settings: Augmentation,
+) -> Labelled:
+    """One training picture of `size` (height, width).
+
+    Args:
+        load: gives the picture of an index, 0..count - 1.
+        index: of the picture that is wanted. A mosaic has three others with it, drawn at random.
+        count: pictures there are.
+        size: height and width of the result, pixels.
+        rng: the source of all that is random.
+        settings: what is done, and how much.
+    """
+    if rng.random() < settings.mosaic:
+        others = rng.integers(count, size=3).tolist()
+        made = mosaic([load(i) for i in (index, *others)], size, rng, settings)
+    else:
+        made = affine(load(index), size, rng, settings)
+    if rng.random() < settings.flip:
+        made = flip(made)
+    image = hsv(made.image, rng, settings.hue, settings.saturation, settings.value)
+    return Labelled(image, made.boxes, made.classes)
+
+
+def letterbox(labelled: Labelled, size: tuple[int, int]) -> Labelled:
+    """The whole picture between grey bars, in the pixels that the runtime gives a network; every object is kept."""
+    canvas = np.empty((*size, 3), np.uint8)
+    placement = place(labelled.image, canvas, "letterbox", "linear")
+    boxes = labelled.boxes * np.asarray(placement.scale * 2, np.float32) + np.asarray(placement.offset * 2, np.float32)
+    return Labelled(canvas, boxes, labelled.classes)
+
+
+def flip(labelled: Labelled) -> Labelled:
+    """Left and right exchanged."""
+    boxes = labelled.boxes.copy()
+    boxes[:, [0, 2]] = labelled.image.shape[1] - labelled.boxes[:, [2, 0]]
+    return Labelled(np.asarray(cv2.flip(labelled.image, 1), np.uint8), boxes, labelled.classes)
+
+
+def hsv(
+    image: NDArray[np.uint8], rng: np.random.Generator, hue: float, saturation: float, value: float
+) -> NDArray[np.uint8]:
+    """Other colours: hue shifted by up to ±`hue` of the circle, the others times (1 + gain) to the power of -1..1."""
+    shift, power_s, power_v = rng.uniform(-1, 1, 3)
+    if not (hue or saturation or value):
+        return image
+    levels = np.arange(256)
+    hues = (
+        (levels / 256 + hue * shift) % 1 * 255
+    )  # OpenCV's circle has 256 steps on the way to HSV, 255 on the way back
+    saturations, values = levels * (1 + saturation) ** power_s, levels * (1 + value) ** power_v
+    table = np.stack((hues, saturations, values), 1).clip(0, 255).round().astype(np.uint8)
+    changed = cv2.LUT(cv2.cvtColor(image, cv2.COLOR_RGB2HSV_FULL), table[None])
+    return np.asarray(cv2.cvtColor(changed, cv2.COLOR_HSV2RGB_FULL), np.uint8)
+
+
+def affine(labelled: Labelled, size: tuple[int, int], rng: np.random.Generator, settings: Augmentation) -> Labelled:
+    """The picture resized to `size` (height, width), then moved, scaled, turned and sheared about its middle.
+
+    What is uncovered is grey. An object's box is that around its turned box, cut at the border; the object is dropped
+    where less than `VISIBLE` of that is left.
+    """
+    rows, columns = size
+    canvas = np.full((rows, columns, 3), GREY, np.uint8)
+    x, y = rng.uniform(-settings.translate, settings.translate, 2) + 0.5
+    height, width = labelled.image.shape[:2]
+    scale = _fit(labelled.image, size, settings.resize) * rng.uniform(1 - settings.scale, 1 + settings.scale)
+    matrix = moved(x * columns, y * rows) @ _turned(rng, settings) @ scaled(*scale)
+    matrix = matrix @ moved(-width / 2, -height / 2) @ _cropped(width, height, rng, settings)
+    boxes, classes = _draw(labelled, matrix, canvas, (0, 0, columns, rows))
+    return Labelled(canvas, boxes, classes)
+
+
+def mosaic(
+    four: Sequence[Labelled], size: tuple[int, int], rng: np.random.Generator, settings: Augmentation
+) -> Labelled:
+    """Four pictures around a random point (Bochkovskiy et al., 2020, arXiv:2004.10934, figure 3).
+
+    Each is resized to the whole `size` and scaled as in `affine`, but at least to what covers its quarter, which then
+    shows a random part of it.
+    """
+    rows, columns = size
+    canvas = np.full((rows, columns, 3), GREY, np.uint8)
+    x, y = (round(side * share) for side, share in zip((columns, rows), rng.uniform(0.25, 0.75, 2), strict=True))
+    areas = (0, 0, x, y), (x, 0, columns, y), (0, y, x, rows), (x, y, columns, rows)
+    found = []
+    for labelled, area in zip(four, areas, strict=True):
+        height, width = labelled.image.shape[:2]
+        sides = np.array((width, height))
+        half = np.array((area[2] - area[0], area[3] - area[1])) / 2
+        scale = _fit(labelled.image, size, settings.resize) * rng.uniform(1 - settings.scale, 1 + settings.scale)
+        scale *= max(1.0, *(2 * half / (sides * scale)))
+        middle = half / scale + rng.random(2) * (sides - 2 * half / scale)  # of the part, in pixels of the source
+        matrix = moved(area[0] + half[0], area[1] + half[1]) @ _turned(rng, settings) @ scaled(*scale)
+        matrix = matrix @ moved(*-middle) @ _cropped(width, height, rng, settings)
+        found.append(_draw(labelled, matrix, canvas, area))
+    boxes, classes = zip(*found, strict=True)
+    return Labelled(canvas, np.concatenate(boxes), np.concatenate(classes))
+
+
+def random_resized_crop(image: NDArray[np.uint8], size: tuple[int, int], rng: np.random.Generator) -> NDArray[np.uint8]:
+    """A random part of a picture to classify, resized to `size` (height, width).
+
+    It has 8 to 100% of the picture's area and an aspect ratio of 3:4 to 4:3 (Szegedy et al., 2015, arXiv:1409.4842,
+    section 6); the middle of the picture where ten tries do not fit in it.
+    """
+    height, width = image.shape[:2]
+    for _ in range(10):
+        area = height * width * rng.uniform(0.08, 1)
+        aspect = math.exp(rng.uniform(math.log(3 / 4), math.log(4 / 3)))
+        w, h = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
+        if 0 < w <= width and 0 < h <= height:
+            left, top = int(rng.integers(width - w + 1)), int(rng.integers(height - h + 1))
+            break
+    else:
+        w, h = min(width, math.ceil(height * 4 / 3)), min(height, math.ceil(width * 4 / 3))
+        left, top = (width - w) // 2, (height - h) // 2
+    part = image[top : top + h, left : left + w]
+    shrinks = h >= size[0] and w >= size[1]
+    resized = cv2.resize(part, size[::-1], interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    return np.asarray(resized, np.uint8)
+
+
+def _draw(
+    labelled: Labelled, matrix: Matrix, canvas: NDArray[np.uint8], area: Area
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Draw the picture into an area of the canvas, grey around it; its boxes and classes that stay in sight there."""
+    left, top, right, bottom = area
+    warp(labelled.image, moved(-left, -top) @ matrix, canvas[top:bottom, left:right])
+
+    corners = through(matrix, labelled.boxes[:, [[0, 1], [2, 1], [0, 3], [2, 3]]])  # [N, 4, 2]
+    whole = np.concatenate((corners.min(1), corners.max(1)), 1)
+    boxes = whole.clip((left, top, left, top), (right, bottom, right, bottom))
+    sides = boxes[:, 2:] - boxes[:, :2]
+    kept = sides.min(1, initial=math.inf) >= SMALLEST
+    kept &= sides.prod(1) >= VISIBLE * (whole[:, 2:] - whole[:, :2]).prod(1)
+    return boxes[kept].astype(np.float32), labelled.classes[kept]
+
+
+def _fit(image: NDArray[np.uint8], size: tuple[int, int], resize: str) -> NDArray[np.float64]:
+    """Pixels of the result per pixel of the picture along x and y."""
+    scale = np.array((size[1] / image.shape[1], size[0] / image.shape[0]))
+    return scale if resize == "stretch" else np.full(2, scale.min())
+
+
+def _cropped(width: int, height: int, rng: np.random.Generator, settings: Augmentation) -> Matrix:
+    """Takes what is between the moved edges to where the whole picture is."""
+    x1, x2 = width * (np.array((0, 1)) + rng.uniform(-settings.crop, settings.crop, 2))
+    y1, y2 = height * (np.array((0, 1)) + rng.uniform(-settings.crop, settings.crop, 2))
+    return scaled(width / (x2 - x1), height / (y2 - y1)) @ moved(-x1, -y1)
+
+
+def _turned(rng: np.random.Generator, settings: Augmentation) -> Matrix:
+    """A rotation after a shear along x and y."""
+    angle = math.radians(rng.uniform(-settings.degrees, settings.degrees))
+    lean_x, lean_y = np.tan(np.radians(rng.uniform(-settings.shear, settings.shear, 2)))
+    rotation = np.array(((math.cos(angle), math.sin(angle), 0), (-math.sin(angle), math.cos(angle), 0), (0, 0, 1)))
+    return rotation @ np.array(((1, lean_x, 0), (lean_y, 1, 0), (0, 0, 1)))
