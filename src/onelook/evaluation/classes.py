@@ -1,0 +1,112 @@
+"""Which class of a model is which of a dataset: by name, never by guess."""
+
+import dataclasses
+import itertools
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onelook.data.sample import FLAGS, Dataset, Sample
+from onelook.errors import Error
+from onelook.names import BACKGROUND, COCO_CATEGORY_IDS, category_ids, imagenet
+from onelook.runtime.picture import shown
+
+
+def match_classes(model: Sequence[str], dataset: Sequence[str], ids: Sequence[str] = ()) -> NDArray[np.int64]:
+    """[M] the dataset's class of each class of the model, -1 where it has none.
+
+    The names must be the same, letter by letter. Two exceptions are facts, not guesses: the eighty classes of COCO in
+    Darknet's spelling are those in COCO's own, and ImageNet's classes go by their WordNet ids, as some share a name.
+
+    Args:
+        model: the names of the model's classes.
+        dataset: those of the dataset's.
+        ids: what the dataset's files call them; see `onelook.data.Dataset`.
+
+    Raises:
+        Error: no class of one is a class of the other.
+    """
+    known, sought = (_imagenet(model), _imagenet(dataset, ids))
+    if known is None or sought is None:
+        known, sought = _coco(model), _coco(dataset)
+    if known is None or sought is None:
+        known, sought = model, dataset
+    places = {key: i for i, key in enumerate(sought)}
+    matched = np.array([places.get(key, -1) for key in known], np.int64)
+    if not (matched >= 0).any():
+        raise Error(
+            f"no class of the model is one of the dataset's: it has {_some(model)}; the dataset {_some(dataset)}"
+        )
+    return matched
+
+
+def common_classes(model: Sequence[str], dataset: Dataset) -> tuple[NDArray[np.int64], Dataset, tuple[str, ...]]:
+    """What a model and a dataset have in common.
+
+    Returns:
+        The dataset's class of each class of the model [M], -1 where it has none; the dataset without the classes that the
+        model does not know, their objects and labels; and a line for each side on what is left out.
+
+    Raises:
+        Error: no class in common.
+    """
+    matched = match_classes(model, dataset.names, dataset.ids)
+    kept = np.unique(matched[matched >= 0])
+    extra = [name for name, place in zip(model, matched, strict=True) if place < 0 and name != BACKGROUND]
+    notes = [f"{len(extra)} classes of the model are not in the dataset, left out: {_some(extra)}"] if extra else []
+    if len(kept) < len(dataset.names):
+        unknown = [name for i, name in enumerate(dataset.names) if i not in kept]
+        notes.append(f"the model does not know {len(unknown)} classes of the dataset, left out: {_some(unknown)}")
+        place = np.full(len(dataset.names) + 1, -1)  # the last for what has no class
+        place[kept] = np.arange(len(kept))
+        matched, dataset = place[matched], _restricted(dataset, place[:-1], kept.tolist())
+    return matched, dataset, tuple(notes)
+
+
+def _restricted(dataset: Dataset, place: NDArray[np.int64], kept: Sequence[int]) -> Dataset:
+    """The dataset with some of its classes alone, and their new numbers."""
+    parents: tuple[tuple[int, ...], ...] = ()
+    if dataset.parents:
+        parents = tuple(tuple(int(place[i]) for i in dataset.parents[old] if place[i] >= 0) for old in kept)
+    return dataclasses.replace(
+        dataset,
+        names=tuple(dataset.names[old] for old in kept),
+        ids=tuple(dataset.ids[old] for old in kept) if dataset.ids else (),
+        parents=parents,
+        samples=tuple(_restricted_sample(sample, place) for sample in dataset.samples),
+    )
+
+
+def _restricted_sample(sample: Sample, place: NDArray[np.int64]) -> Sample:
+    stays = place[sample.classes] >= 0
+    labels, absent = place[sample.labels], place[sample.absent]
+    return dataclasses.replace(
+        sample,
+        **{name: getattr(sample, name)[stays] for name in ("boxes", *FLAGS)},
+        classes=place[sample.classes[stays]],
+        masks=tuple(itertools.compress(sample.masks, stays)),
+        labels=labels[labels >= 0],
+        absent=absent[absent >= 0],
+    )
+
+
+def _imagenet(names: Sequence[str], ids: Sequence[str] = ()) -> Sequence[object] | None:
+    """The WordNet ids of the classes; None where they are not ImageNet's."""
+    known = imagenet()
+    if ids:
+        return ids if all(id_ in known for id_ in ids) else None
+    if tuple(names) == tuple(known.values()):
+        return tuple(known)
+    return (BACKGROUND, *known) if tuple(names) == (BACKGROUND, *known.values()) else None
+
+
+def _coco(names: Sequence[str]) -> Sequence[object] | None:
+    """COCO's category ids of the classes; None where they are not its eighty."""
+    ids = category_ids(names)
+    return ids if set(ids) == set(COCO_CATEGORY_IDS) else None
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f", ... ({len(names)})" if len(names) > 5 else ""
+    return ", ".join(repr(shown(name)[:40]) for name in names[:5]) + more

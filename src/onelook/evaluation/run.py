@@ -1,0 +1,195 @@
+"""A model, or what one has found before, against a labelled dataset."""
+
+import dataclasses
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onelook.data import Dataset, Sample, read, splits
+from onelook.errors import Error, SourceError
+from onelook.evaluation.classes import common_classes
+from onelook.evaluation.result import ClassifierEvaluation, DetectorEvaluation, Run, detector_evaluation
+from onelook.evaluation.stored import read_results
+from onelook.loading import load
+from onelook.metrics import (
+    CocoResult,
+    Found,
+    OpenImagesResult,
+    VocResult,
+    classifier_result,
+    coco_ap,
+    open_images_ap,
+    voc_ap,
+)
+from onelook.metrics.coco import need
+from onelook.runtime.classifier import Classifier
+from onelook.runtime.detector import Detector
+from onelook.runtime.picture import shown
+from onelook.runtime.session import processors
+
+METRICS = ("coco", "coco-masks", "voc", "voc2007", "open-images", "top-k")
+DEFAULT_METRICS = {"coco": "coco", "yolo": "coco", "voc": "voc", "open-images": "open-images", "imagenet": "top-k"}
+SCORE_THRESHOLD = 0.001  # the curves need the unsure detections too
+MOST = 100  # detections of a picture that COCO admits
+
+Step = Callable[[], None]
+Result = TypeVar("Result")
+
+
+def evaluate(
+    model: str | Path | tuple[str | Path, str | Path] | Detector | Classifier,
+    data: str | Path | Dataset,
+    split: str | None = None,
+    metric: str | None = None,
+    size: int | tuple[int, int] | None = None,
+    engine: str = "auto",
+    precision: str = "float32",
+    threads: int | None = None,
+    batch: int = 1,
+    step: Step | None = None,
+) -> DetectorEvaluation | ClassifierEvaluation:
+    """Measure how good a model is on a labelled dataset.
+
+    Classes are matched by their names. What only one of both knows is left out, and a note says so.
+
+    Args:
+        model: what `onelook.load` takes; a model that is loaded; or a .json file of COCO results, which are scored as
+            they are.
+        data: what `onelook.data.read` takes, or a dataset that is read.
+        split: of the dataset; by default "val" if it has that, else "test", else the only one there is.
+        metric: one of `METRICS`; by default the one of the dataset's format. "coco-masks" is for stored results.
+        size: of a detector's input, where its model file takes any.
+        engine, precision, threads: as of `onelook.load`.
+        batch: pictures a run of the model.
+        step: called after each picture.
+
+    Returns:
+        A `DetectorEvaluation` or `ClassifierEvaluation`.
+
+    Raises:
+        DataError: no such dataset or split; results that are not of this dataset.
+        Error: an unknown metric, or one that is not for this model or data; no class in common.
+        ModelError, MissingDependencyError: as of `onelook.load`; faster-coco-eval is needed for the metrics of COCO.
+    """
+    if metric is not None and metric not in METRICS:
+        raise Error(f"unknown metric {metric[:32]!r}; known are {', '.join(METRICS)}")
+    dataset = data if isinstance(data, Dataset) else read_dataset(data, split)
+    where = shown(str(dataset.path))
+    if not dataset.samples:
+        raise Error(f"{where}: has no pictures in the split {dataset.split!r}")
+    metric = metric or DEFAULT_METRICS[dataset.format]
+    if metric in ("coco", "coco-masks"):
+        need("faster_coco_eval", "COCO's AP")  # known before the work, not after
+    if metric == "top-k" and not all(len(sample.labels) for sample in dataset.samples):
+        raise Error(f"{where}: has pictures without a class of their own; the metric top-k needs one of each")
+    if metric != "top-k" and not any(len(sample) for sample in dataset.samples):
+        raise Error(f"{where}: has no boxes in the split {dataset.split!r}; the metric {metric} needs them")
+    if not isinstance(model, Detector | Classifier):
+        if isinstance(model, str | Path) and str(model).endswith(".json"):
+            return _stored(Path(model), dataset, metric)
+        if metric == "coco-masks":
+            raise Error("the metric coco-masks is for results in a file; models that find masks are yet to come")
+        model = load(model, engine=engine, precision=precision, threads=threads, streams=threads or processors())
+    if (metric == "top-k") != (model.task == "classify"):
+        raise Error(f"the metric {metric} is not for a model to {model.task}")
+    if isinstance(model, Classifier):
+        return _classifier(model, dataset, batch, step)
+    return _detector(model, dataset, metric, size, batch, step)
+
+
+def read_dataset(data: str | Path, split: str | None = None) -> Dataset:
+    """A dataset to measure on; the split is by default "val" if there is one, else "test", else the only one.
+
+    Raises:
+        DataError: no such dataset or split.
+        Error: there are several splits, and none of these.
+    """
+    known = splits(data)
+    wanted = [split] if split else [name for kind in ("val", "test") for name in known if name.startswith(kind)]
+    if not wanted and len(known) > 1:
+        raise Error(f"{shown(str(data))}: say which split: {', '.join(map(shown, known))}")
+    return read(data, (*wanted, *known)[0])
+
+
+def _stored(path: Path, dataset: Dataset, metric: str) -> DetectorEvaluation:
+    start = time.perf_counter()
+    dataset, found = read_results(path, dataset)
+    run = Run(str(path), "stored results", dataset, time.perf_counter() - start)
+    return _scored(run, found, metric)
+
+
+def _detector(
+    model: Detector, dataset: Dataset, metric: str, size: int | tuple[int, int] | None, batch: int, step: Step | None
+) -> DetectorEvaluation:
+    matched, dataset, notes = common_classes(model.info.names, dataset)
+    results: dict[str, Found] = {}
+    errors: list[SourceError] = []
+    start = time.perf_counter()
+    stream = model.stream(_images(dataset.samples), SCORE_THRESHOLD, None, size, batch, errors.append)
+    for one in stream:
+        kinds = matched[one.classes]
+        kept = np.flatnonzero(kinds >= 0)[: MOST if metric == "coco" else None]  # the highest scores are first
+        results[one.source] = Found(one.boxes[kept], one.scores[kept], kinds[kept])
+        if step:
+            step()
+    seconds = time.perf_counter() - start
+    samples, found, more = _read_ones(dataset, results, errors)
+    used = (size, size) if isinstance(size, int) else size or model.info.size
+    dataset = dataclasses.replace(dataset, samples=samples)
+    run = Run(str(model.info.path), model.engine, dataset, seconds, used, model.info.iou_threshold, (*notes, *more))
+    return _scored(run, found, metric)
+
+
+def _scored(run: Run, found: Sequence[Found], metric: str) -> DetectorEvaluation:
+    samples, names = run.dataset.samples, run.dataset.names
+    result: CocoResult | VocResult | OpenImagesResult
+    if metric in ("coco", "coco-masks"):
+        result = coco_ap(samples, found, names, by_masks=metric == "coco-masks")
+    elif metric == "open-images":
+        result = open_images_ap(samples, found, names, run.dataset.parents)
+    else:
+        result = voc_ap(samples, found, names, eleven_points=metric == "voc2007")
+    return detector_evaluation(run, metric, result, found)
+
+
+def _classifier(model: Classifier, dataset: Dataset, batch: int, step: Step | None) -> ClassifierEvaluation:
+    matched, dataset, notes = common_classes(model.info.names, dataset)
+    dataset = dataclasses.replace(dataset, samples=tuple(sample for sample in dataset.samples if len(sample.labels)))
+    # The model's classes that the dataset has not get numbers behind those that it has: they can only be wrong.
+    columns = len(dataset.names) + int((matched < 0).sum())
+    number = matched.copy()
+    number[matched < 0] = np.arange(len(dataset.names), columns)
+    extra = tuple(name for name, place in zip(model.info.names, matched, strict=True) if place < 0)
+    results: dict[str, NDArray[np.int64]] = {}
+    errors: list[SourceError] = []
+    start = time.perf_counter()
+    for one in model.stream(_images(dataset.samples), batch, errors.append):
+        results[one.source] = number[np.argsort(-one.probabilities, kind="stable")[:5]]
+        if step:
+            step()
+    seconds = time.perf_counter() - start
+    samples, best, more = _read_ones(dataset, results, errors)
+    labels = [int(sample.labels[0]) for sample in samples]
+    result = classifier_result(np.stack(best), labels, dataset.names, columns)
+    dataset = dataclasses.replace(dataset, samples=samples)
+    run = Run(str(model.info.path), model.engine, dataset, seconds, model.info.size, notes=(*notes, *more))
+    return ClassifierEvaluation(run, extra, result)
+
+
+def _images(samples: Sequence[Sample]) -> list[str]:
+    return [str(sample.image) for sample in samples]
+
+
+def _read_ones(
+    dataset: Dataset, results: dict[str, Result], errors: Sequence[SourceError]
+) -> tuple[tuple[Sample, ...], list[Result], tuple[str, ...]]:
+    """The pictures that could be read, what was found in each, and a note on the others."""
+    samples = tuple(sample for sample in dataset.samples if str(sample.image) in results)
+    if not samples:
+        raise errors[0] if errors else Error(f"{shown(str(dataset.path))}: none of its pictures could be read")
+    notes = (f"{len(errors)} pictures could not be read and are left out; the first: {errors[0]}",) if errors else ()
+    return samples, [results[str(sample.image)] for sample in samples], notes
