@@ -53,6 +53,7 @@ def test_the_rows_are_the_networks_at_their_published_sizes() -> None:
         ("resnet50", None, 224),
         ("resnet101", None, 224),
         ("se_resnet50", None, 224),
+        ("extraction", None, 224),
         ("darknet19", None, 224),
         ("darknet53", None, 256),
     ]

@@ -19,7 +19,9 @@ from onelook.zoo import CATALOGUE
 
 Run = Callable[..., tuple[int, str, str]]
 CACHED = functools.cache(architectures.architectures)  # to count all networks takes seconds
-NETWORKS = "xception vgg16 mobilenet_v1 mobilenet_v2 resnet50 resnet101 se_resnet50 darknet19 darknet53".split()
+NETWORKS = (
+    "xception vgg16 mobilenet_v1 mobilenet_v2 resnet50 resnet101 se_resnet50 extraction darknet19 darknet53".split()
+)
 
 
 @pytest.fixture

@@ -25,6 +25,7 @@ MAPS: dict[str, tuple[tuple[int, int, int], tuple[int, ...]]] = {
     "resnet50": ((512, 1024, 2048), (2048,)),
     "resnet101": ((512, 1024, 2048), (2048,)),
     "se_resnet50": ((512, 1024, 2048), (2048,)),
+    "extraction": ((512, 1024, 1024), (1024,)),
     "darknet19": ((256, 512, 1024), (1024,)),
     "darknet53": ((256, 512, 1024), (1024,)),
 }
@@ -35,7 +36,8 @@ VARIANCES: dict[str, Callable[[int, int], float]] = {
     **dict.fromkeys(("mobilenet_v1", "mobilenet_v2"), lambda *_: TRUNCATED),
     **dict.fromkeys(("vgg16", "xception"), lambda fan_in, fan_out: 2 / (fan_in + fan_out)),
     **dict.fromkeys(
-        ("resnet50", "resnet101", "se_resnet50", "darknet19", "darknet53"), lambda fan_in, fan_out: 2 / fan_in
+        ("resnet50", "resnet101", "se_resnet50", "extraction", "darknet19", "darknet53"),
+        lambda fan_in, fan_out: 2 / fan_in,
     ),
 }
 

@@ -1,4 +1,4 @@
-"""Darknet-19 and -53 against the tables of the YOLO9000 and YOLOv3 papers and Darknet's own cfg, in shapes and numbers."""
+"""Darknet's networks against the figure and tables of the YOLO papers and Darknet's own cfg, in shapes and numbers."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -8,11 +8,23 @@ import torch
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
-from onelook.backbones import Darknet19, Darknet53, create
+from onelook.backbones import Darknet19, Darknet53, Extraction, create
 from onelook.backbones.darknet import Residual
 from onelook.darknet import Darknet
 from onelook.nn import count
 from onelook.nn.conv import ConvBlock
+
+# Figure 3 of YOLO, up to what section 2.2 has trained on ImageNet, at half the side: how often, then as below.
+FIGURE_3 = (
+    (1, "Convolutional 64 7x7/2 112x112, Maxpool 2x2/2 56x56"),
+    (1, "Convolutional 192 3x3 56x56, Maxpool 2x2/2 28x28"),
+    (1, "Convolutional 128 1x1 28x28, Convolutional 256 3x3 28x28"),
+    (1, "Convolutional 256 1x1 28x28, Convolutional 512 3x3 28x28, Maxpool 2x2/2 14x14"),
+    (4, "Convolutional 256 1x1 14x14, Convolutional 512 3x3 14x14"),
+    (1, "Convolutional 512 1x1 14x14, Convolutional 1024 3x3 14x14, Maxpool 2x2/2 7x7"),
+    (2, "Convolutional 512 1x1 7x7, Convolutional 1024 3x3 7x7"),
+    (1, "Avgpool Global 1024, Connected 1000"),
+)
 
 # Table 6 of YOLO9000: filters, size / stride, output.
 TABLE_6 = """
@@ -81,6 +93,14 @@ def table(model: nn.Module, side: int) -> list[str]:
         if layer.name in residual:
             rows.append(f"Residual {place}")
     return rows
+
+
+def test_extraction_is_what_figure_3_of_yolo_begins_with() -> None:
+    with torch.device("meta"):
+        model = Extraction()
+    assert table(model, 224) == [row for times, rows in FIGURE_3 for row in rows.split(", ") * times]
+    # "the first 20 convolutional layers from Figure 3 followed by a average-pooling layer and a fully connected layer"
+    assert sum(isinstance(module, nn.Conv2d) for module in model.modules()) == 20
 
 
 def test_darknet_19_is_table_6_of_yolo9000() -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from onelook.darknet.layers import Connected, Crop, Local, MaxPool, Multiply, Reorg, Route, Shortcut, Softmax, Upsample
+from onelook.darknet.layers import Connected, Crop, MaxPool, Multiply, Route, Shortcut, Softmax, Upsample
 from onelook.nn.activations import ACTIVATIONS, activation
 
 Array = NDArray[np.float64]
@@ -35,42 +35,6 @@ def test_maxpool_pads_and_rounds_as_darknet(size: int, stride: int) -> None:
             if 0 <= row < side and 0 <= column < side:
                 expected[0, c, i, j] = max(expected[0, c, i, j], x[0, c, row, column])
         np.testing.assert_array_equal(run(MaxPool(size, (stride, stride), padding), x), expected)
-
-
-def test_reorg_gives_darknets_order() -> None:
-    c, h, w, s = 8, 4, 6, 2
-    x = image(1, c, h, w)
-    flat, out = x.ravel(), np.empty(c * h * w)
-    for k, j, i in product(range(c), range(h), range(w)):
-        small, offset = k % (c // s**2), k // (c // s**2)
-        column, row = i * s + offset % s, j * s + offset // s
-        out[i + w * (j + h * k)] = flat[column + w * s * (row + h * s * small)]
-    expected = out.reshape(1, c * s * s, h // s, w // s)
-    np.testing.assert_array_equal(run(Reorg(s), x), expected)
-
-
-def test_reorg3d_is_a_space_to_depth_and_reverse_undoes_it() -> None:
-    x = image(1, 3, 4, 6)
-    found = run(Reorg(2, plain=True), x)
-    for dy, dx, c, j, i in product(range(2), range(2), range(3), range(2), range(3)):
-        assert found[0, (dy * 2 + dx) * 3 + c, j, i] == x[0, c, 2 * j + dy, 2 * i + dx]
-    np.testing.assert_array_equal(run(Reorg(2, reverse=True), found), x)
-
-
-@pytest.mark.parametrize(("kernel", "stride", "padding"), [(3, 1, 1), (3, 2, 1), (2, 1, 0)])
-def test_local_is_a_convolution_with_a_kernel_of_its_own_at_every_place(kernel: int, stride: int, padding: int) -> None:
-    x = image(2, 3, 5, 6)
-    out = tuple((side + 2 * padding - kernel) // stride + 1 for side in (5, 6))
-    layer = Local((3, 4), (out[0], out[1]), kernel, stride, padding, "linear")
-    with torch.no_grad():
-        layer.bias.normal_()
-    found = run(layer, x)
-    weight, bias = layer.weight.detach().numpy(), layer.bias.detach().numpy()
-    padded = np.pad(x, ((0, 0), (0, 0), (padding, padding), (padding, padding)))
-    for b, n, i, j in product(range(2), range(4), range(out[0]), range(out[1])):
-        patch = padded[b, :, i * stride : i * stride + kernel, j * stride : j * stride + kernel]
-        expected = patch.ravel() @ weight[i * out[1] + j, n] + bias[n, i, j]
-        assert found[b, n, i, j] == pytest.approx(expected, rel=1e-12)
 
 
 def test_connected_reads_the_map_channel_by_channel() -> None:

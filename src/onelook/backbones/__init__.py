@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from onelook.backbones.backbone import STRIDES, Backbone
-from onelook.backbones.darknet import Darknet19, Darknet53
+from onelook.backbones.darknet import Darknet19, Darknet53, Extraction
 from onelook.backbones.mobilenet_v1 import MobileNetV1
 from onelook.backbones.mobilenet_v2 import MobileNetV2
 from onelook.backbones.resnet import ResNet
@@ -22,6 +22,7 @@ __all__ = [
     "Backbone",
     "Darknet19",
     "Darknet53",
+    "Extraction",
     "MobileNetV1",
     "MobileNetV2",
     "ResNet",
@@ -37,6 +38,7 @@ ARCHITECTURES: Mapping[str, Callable[..., Backbone]] = {
     "resnet50": partial(ResNet, 50),
     "resnet101": partial(ResNet, 101),
     "se_resnet50": partial(ResNet, 50, reduction=16),
+    "extraction": Extraction,
     "darknet19": Darknet19,
     "darknet53": Darknet53,
 }

@@ -1,4 +1,7 @@
-"""Darknet-19 (Redmon and Farhadi, 2017, arXiv:1612.08242) and Darknet-53 (2018, arXiv:1804.02767)."""
+"""The authors' own: YOLO's first layers, Darknet-19 and Darknet-53.
+
+Redmon et al., 2016 (arXiv:1506.02640), Redmon and Farhadi, 2017 (arXiv:1612.08242) and 2018 (arXiv:1804.02767).
+"""
 
 from torch import Tensor, nn
 
@@ -7,6 +10,16 @@ from onelook.nn.attention import attended, attention
 from onelook.nn.conv import ConvBlock
 from onelook.nn.init import he_normal
 from onelook.nn.pool import GlobalAvgPool
+
+# Figure 3 of the YOLO paper, what is trained on ImageNet first (section 2.2): (channels, kernel, stride), in stages that end
+# with a pooling of stride 2 (the last without). Darknet calls the network "extraction".
+STAGES_EXTRACTION = (
+    ((64, 7, 2),),
+    ((192, 3, 1),),
+    ((128, 1, 1), (256, 3, 1), (256, 1, 1), (512, 3, 1)),
+    (*((256, 1, 1), (512, 3, 1)) * 4, (512, 1, 1), (1024, 3, 1)),
+    ((512, 1, 1), (1024, 3, 1)) * 2,
+)
 
 # Table 6 of the YOLO9000 paper: (channels, kernel) of the convolutions, in stages that begin with a pooling of stride 2
 # (the first without). The last convolution, to the classes, is the head.
@@ -26,6 +39,37 @@ STAGES_53 = (1, 2, 8, 8, 4)
 def leaky(channels: tuple[int, int], kernel: int, stride: int = 1) -> ConvBlock:
     """Darknet's convolution, with a leaky ReLU of slope 0.1 (arXiv:1506.02640, eq. 2)."""
     return ConvBlock(channels, kernel, stride, padding=kernel // 2, activation="leaky")
+
+
+class Extraction(Backbone):
+    """The 20 convolutions that YOLO begins with, and a classifier on their mean.
+
+    Args:
+        classes: outputs of the classifier; 0 leaves it off.
+        reduction: of the squeeze-and-excitation behind each convolution; 0 puts none there.
+
+    Attributes, `forward` and `features`: see `Backbone`. The image is in [0, 1]; its height and width are multiples of 32.
+    Weights are drawn as Darknet does.
+
+    Raises:
+        NetworkError: a number of classes out of range.
+    """
+
+    mean = (0.0, 0.0, 0.0)
+    std = (255.0, 255.0, 255.0)
+
+    def __init__(self, classes: int = 1000, reduction: int = 0):
+        check_reduction(reduction)
+        rows, channels = [], 3
+        for i, stage in enumerate(STAGES_EXTRACTION):
+            if i:
+                rows.append(Row(nn.MaxPool2d(2), channels, 2))
+            for width, kernel, stride in stage:
+                block = leaky((channels, width), kernel, stride)
+                rows.append(Row(attended(block, width, reduction), width, stride))
+                channels = width
+        super().__init__(rows, classifier(channels, classes))
+        he_normal(self)
 
 
 class Darknet19(Backbone):

@@ -59,6 +59,7 @@ PUBLISHED = (
     Published("resnet50", {}, 224, 0.7715, 0.9329, _RESNET, None, "3.8G"),
     Published("resnet101", {}, 224, 0.7825, 0.9395, _RESNET, None, "7.6G"),
     Published("se_resnet50", {}, 224, 0.7671, 0.9338, "arXiv:1709.01507, Tables 2 and 10", "28.1M", "3.87G"),
+    Published("extraction", {}, 224, 0.725, 0.908, "pjreddie.com/darknet/imagenet", None, "4.26G"),
     Published("darknet19", {}, 224, 0.729, 0.912, "arXiv:1612.08242, section 3", None, "2.79G"),
     Published("darknet53", {}, 256, 0.772, 0.938, "arXiv:1804.02767, Table 2", None, "9.35G"),
 )

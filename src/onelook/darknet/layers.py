@@ -26,50 +26,6 @@ class Connected(nn.Module):
         return self.activation(x[:, :, None, None])
 
 
-class Local(nn.Module):
-    """A locally connected layer: a convolution with another kernel at every place (YOLOv1).
-
-    Args:
-        channels: of the input and of the output.
-        out: height and width of the output.
-        kernel, stride, padding: as of a convolution.
-        activation: its name.
-    """
-
-    def __init__(
-        self,
-        channels: tuple[int, int],
-        out: tuple[int, int],
-        kernel: int,
-        stride: int,
-        padding: int,
-        activation: str,
-    ):
-        super().__init__()
-        self.out, self.kernel, self.stride, self.padding = out, kernel, stride, padding
-        inputs = channels[0] * kernel * kernel
-        self.weight = nn.Parameter(torch.empty(out[0] * out[1], channels[1], inputs))
-        self.bias = nn.Parameter(torch.zeros(channels[1], *out))
-        nn.init.uniform_(self.weight, -(inputs**-0.5), inputs**-0.5)
-        self.activation = make_activation(activation)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[B, channels[0], H, W] -> [B, channels[1], *out]."""
-        x = F.pad(x, [self.padding] * 4)
-        height, width = (1 + (side - 1) * self.stride for side in self.out)
-        patches = torch.stack(  # [B, C, k * k, h, w]
-            [
-                x[:, :, i : i + height : self.stride, j : j + width : self.stride]
-                for i in range(self.kernel)
-                for j in range(self.kernel)
-            ],
-            dim=2,
-        )
-        columns = patches.flatten(1, 2).flatten(2).permute(2, 1, 0)  # [places, inputs, B]
-        y = (self.weight @ columns).permute(2, 1, 0).reshape(x.shape[0], -1, *self.out)
-        return self.activation(y + self.bias)
-
-
 class MaxPool(nn.Module):
     """Darknet's pooling: `padding` is the sum of both sides, and the smaller half of it comes first."""
 
@@ -90,33 +46,6 @@ class MaxPool(nn.Module):
     def extra_repr(self) -> str:
         """For print."""
         return f"kernel={self.kernel}, stride={self.stride}, padding=({self.before}, {self.after})"
-
-
-class Reorg(nn.Module):
-    """YOLOv2's passthrough (arXiv:1612.08242, "Fine-Grained Features"), in Darknet's order of the values.
-
-    Darknet reads the map [C, H, W] as if it were [C / s^2, H s, W s], takes that apart into s^2 maps, and reads the
-    result as [C s^2, H / s, W / s]. Trained weights expect just this order, which is not that of a space-to-depth.
-    `plain` is the ordinary space-to-depth, Darknet's [reorg3d], and `reverse` is the inverse of that.
-    """
-
-    def __init__(self, stride: int, reverse: bool = False, plain: bool = False):
-        super().__init__()
-        self.stride, self.reverse, self.plain = stride, reverse, plain
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[B, C, H, W] -> [B, C s^2, H / s, W / s]; reverse: [B, C / s^2, H s, W s]."""
-        s = self.stride
-        batch, c, h, w = x.shape
-        if self.reverse:
-            maps = x.reshape(batch, s, s, c // (s * s), h, w)
-            return maps.permute(0, 3, 4, 1, 5, 2).reshape(batch, c // (s * s), h * s, w * s)
-        maps = x.reshape(batch, c, h // s, s, w // s, s) if self.plain else x.reshape(batch, c // (s * s), h, s, w, s)
-        return maps.permute(0, 3, 5, 1, 2, 4).reshape(batch, c * s * s, h // s, w // s)
-
-    def extra_repr(self) -> str:
-        """For print."""
-        return f"stride={self.stride}, reverse={self.reverse}, plain={self.plain}"
 
 
 class Route(nn.Module):

@@ -14,10 +14,8 @@ from onelook.darknet.layers import (
     Connected,
     Crop,
     Head,
-    Local,
     MaxPool,
     Multiply,
-    Reorg,
     Route,
     Shortcut,
     Softmax,
@@ -28,6 +26,8 @@ from onelook.errors import DarknetError
 from onelook.nn.activations import ACTIVATIONS, activation
 from onelook.nn.conv import ConvBlock
 from onelook.nn.decode import Anchors, decode_yolo_v1, decode_yolo_v2, decode_yolo_v3
+from onelook.nn.local import Local
+from onelook.nn.reorg import Reorg
 
 # What a cfg may ask for. YOLOv1, the largest network known, has 272 million parameters.
 MAX_PARAMETERS = 300_000_000

@@ -9,10 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from onelook.darknet.layers import Connected, Local, Shortcut
+from onelook.darknet.layers import Connected, Shortcut
 from onelook.darknet.network import Darknet
 from onelook.errors import DarknetError
 from onelook.nn.conv import ConvBlock
+from onelook.nn.local import Local
 
 
 @dataclass(frozen=True, slots=True)

