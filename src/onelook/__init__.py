@@ -12,16 +12,20 @@ from typing import TYPE_CHECKING, Any
 from onelook.errors import (
     CheckpointError,
     DarknetError,
+    DataError,
     Error,
     MissingDependencyError,
     ModelError,
     NetworkError,
     SourceError,
+    TrainingError,
     ZooError,
 )
 
 if TYPE_CHECKING:
     from onelook.conversion import convert as convert
+    from onelook.evaluation import Evaluation as Evaluation
+    from onelook.evaluation import evaluate as evaluate
     from onelook.loading import load as load
     from onelook.runtime.classification import Classification as Classification
     from onelook.runtime.classification import Label as Label
@@ -29,6 +33,8 @@ if TYPE_CHECKING:
     from onelook.runtime.detections import Detection as Detection
     from onelook.runtime.detections import Detections as Detections
     from onelook.runtime.detector import Detector as Detector
+    from onelook.training.train import resume as resume
+    from onelook.training.train import train as train
 
 __version__ = "0.1.0"
 
@@ -39,9 +45,13 @@ _LAZY = {
     "Detection": "onelook.runtime.detections",
     "Detections": "onelook.runtime.detections",
     "Detector": "onelook.runtime.detector",
+    "Evaluation": "onelook.evaluation",
     "Label": "onelook.runtime.classification",
     "convert": "onelook.conversion",
+    "evaluate": "onelook.evaluation",
     "load": "onelook.loading",
+    "resume": "onelook.training",
+    "train": "onelook.training",
 }
 
 __all__ = [
@@ -49,18 +59,24 @@ __all__ = [
     "Classification",
     "Classifier",
     "DarknetError",
+    "DataError",
     "Detection",
     "Detections",
     "Detector",
     "Error",
+    "Evaluation",
     "Label",
     "MissingDependencyError",
     "ModelError",
     "NetworkError",
     "SourceError",
+    "TrainingError",
     "ZooError",
     "convert",
+    "evaluate",
     "load",
+    "resume",
+    "train",
 ]
 
 

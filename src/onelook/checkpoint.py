@@ -10,6 +10,7 @@ from typing import Any
 import safetensors
 import safetensors.torch
 import torch
+from torch import nn
 
 from onelook.backbones import Backbone, create
 from onelook.errors import CheckpointError, NetworkError
@@ -89,7 +90,7 @@ def load(path: str | Path) -> Checkpoint:
             with torch.device("meta"):
                 network = create(about["name"], **about["options"])
             network.check_size(about["size"])
-            _check(path, network, {key: file.get_slice(key) for key in file.keys()})  # noqa: SIM118
+            check_tensors(path, network, {key: file.get_slice(key) for key in file.keys()})  # noqa: SIM118
             network.load_state_dict({key: file.get_tensor(key) for key in file.keys()}, assign=True)  # noqa: SIM118
     except NetworkError as error:
         raise CheckpointError(f"{path}: {error}") from None
@@ -151,7 +152,7 @@ def _several(values: Any, count: int) -> list[Any]:
     return list(values)
 
 
-def _check(path: Path, network: Backbone, found: dict[str, Any]) -> None:
+def check_tensors(path: Path, network: nn.Module, found: dict[str, Any]) -> None:
     """Raises CheckpointError where the tensors of the file, by name, are not those of the network."""
     for key, tensor in network.state_dict().items():
         kind = "I64" if tensor.dtype == torch.int64 else "F32"

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from onelook.darknet import Darknet
 
 Source = str | Path | tuple[str | Path, str | Path]
+Thresholds = tuple[float | None, float | None]
 SCORE_THRESHOLD, IOU_THRESHOLD = 0.25, 0.45  # of a detector, unless asked otherwise
+TRAINED_IOU_THRESHOLD = 0.6  # of one that onelook trained
 
 
 TORCH_HALF = ("torch", "onnx", "onnxscript", "safetensors", "tflite")
@@ -41,12 +43,14 @@ def convert(
     resize: str | None = None,
     score_threshold: float | None = None,
     iou_threshold: float | None = None,
+    half: bool = False,
 ) -> Path:
     """Turn a trained network into a model file, or a classifier into a checkpoint.
 
     Args:
         source: a pair of paths, Darknet's cfg and weights; a classifier in TensorFlow Lite's format (.tflite,
-            MobileNetV1 and V2); or a checkpoint of onelook's own (.safetensors).
+            MobileNetV1 and V2); or a checkpoint of onelook's own (.safetensors), of a
+            classifier or detector.
         output: the model file; that of the source (its weights) with `.onnx` by default. With `.safetensors` a
             checkpoint of one of `onelook.backbones` is written.
         class_names: "coco", "voc", "imagenet", a file of one name a line, or the names; by default those that came with
@@ -56,7 +60,9 @@ def convert(
         batch: pictures a run; any number by default.
         resize: "letterbox", "stretch" or "crop". Detectors were trained on letterboxed pictures, but YOLOv1 on
             stretched ones; classifiers on crops.
-        score_threshold, iou_threshold: the defaults that go into the file of a detector, 0..1; 0.25 and 0.45.
+        score_threshold, iou_threshold: the defaults that go into the file of a detector, 0..1; 0.25 and 0.45, but 0.6 of
+            one that onelook trained, as it was measured with that.
+        half: store the weights in half precision, in half the bytes; they are computed with in float32.
 
     Returns:
         The path of the output.
@@ -82,23 +88,31 @@ def convert(
             f"{source}: expected a .tflite or .safetensors file, or two files: Darknet's .cfg and .weights"
         )
     output = weights.with_suffix(".onnx") if output is None else output
+    thresholds = score_threshold, iou_threshold
     if isinstance(source, tuple):
         from onelook import darknet
 
         network = darknet.Darknet(source[0], device="meta", size=size)
         if network.task == "detect":
-            thresholds = (
-                SCORE_THRESHOLD if score_threshold is None else score_threshold,
-                IOU_THRESHOLD if iou_threshold is None else iou_threshold,
-            )
-            return _detector(network, source, Path(output), class_names, dynamic_size, batch, resize, thresholds)
+            return _detector(network, source, Path(output), class_names, dynamic_size, batch, resize, half, thresholds)
+    elif _is_trained(Path(source)):
+        return _trained(Path(source), Path(output), class_names, size, dynamic_size, batch, resize, half, thresholds)
     if dynamic_size or score_threshold is not None or iou_threshold is not None:
         raise Error("a dynamic size and thresholds are for detectors; this is none")
-    if Path(output).suffix == ".safetensors" and (batch is not None or resize is not None):
-        raise Error("batch and resize go into a model file; a checkpoint has none")
+    if Path(output).suffix == ".safetensors" and (batch is not None or resize is not None or half):
+        raise Error("batch, resize and half go into a model file; a checkpoint has none")
     if isinstance(source, tuple):
-        return _darknet_classifier(network, source, Path(output), class_names, batch, resize)
-    return _classifier(_read(Path(source)), Path(output), class_names, size, batch, resize)
+        return _darknet_classifier(network, source, Path(output), class_names, batch, resize, half)
+    return _classifier(_read(Path(source)), Path(output), class_names, size, batch, resize, half)
+
+
+def _is_trained(path: Path) -> bool:
+    """Whether the file holds a detector that onelook trained."""
+    if path.suffix != ".safetensors":
+        return False
+    from onelook.detectors.checkpoint import is_detector
+
+    return is_detector(path)
 
 
 def _read(path: Path) -> "Checkpoint":
@@ -122,15 +136,13 @@ def _detector(
     dynamic_size: bool,
     batch: int | None,
     resize: str | None,
-    thresholds: tuple[float, float],
+    half: bool,
+    thresholds: Thresholds,
 ) -> Path:
     from onelook import darknet
     from onelook.export import export_detector
 
-    if output.suffix == ".safetensors":
-        raise Error(f"{output}: a checkpoint is written of classifiers alone; choose a name that ends in .onnx")
-    if resize == "crop":
-        raise Error("resize must be letterbox or stretch for a detector, as a crop hides what is at the edges")
+    _check_detector(output, resize)
     if dynamic_size and network.fixed_size:
         raise DarknetError(f"{network.fixed_size.error('takes one size of input alone')}; drop --dynamic-size")
     names = labels(class_names, network.classes)
@@ -144,13 +156,59 @@ def _detector(
         batch=batch,
         resize=resize or ("stretch" if network.heads[0].kind == "detection" else "letterbox"),
         sampling="darknet",
-        score_threshold=thresholds[0],
-        iou_threshold=thresholds[1],
+        score_threshold=SCORE_THRESHOLD if thresholds[0] is None else thresholds[0],
+        iou_threshold=IOU_THRESHOLD if thresholds[1] is None else thresholds[1],
         diou_beta=network.diou_beta,
         parameters=network.parameters_count,
         multiply_adds=network.multiply_adds,
+        half=half,
         origin=_origin(cfg=files[0], weights=files[1]),
     )
+
+
+def _trained(
+    path: Path,
+    output: Path,
+    class_names: str | Path | Sequence[str] | None,
+    size: tuple[int, int] | None,
+    dynamic_size: bool,
+    batch: int | None,
+    resize: str | None,
+    half: bool,
+    thresholds: Thresholds,
+) -> Path:
+    from onelook.backbones.backbone import check_sides
+    from onelook.detectors import YoloV1, checkpoint
+    from onelook.export import export_detector
+    from onelook.nn.count import multiply_adds, numbers
+
+    _check_detector(output, resize)
+    about, network = checkpoint.load(path)
+    check_sides(size or about.size)
+    if isinstance(network, YoloV1) and (dynamic_size or size not in (None, about.size)):
+        raise Error(f"{path}: YOLOv1 takes one size of input alone, {about.size[1]} x {about.size[0]}")
+    return export_detector(
+        network,
+        output,
+        about.names if class_names is None else labels(class_names, len(about.names)),
+        size or about.size,
+        dynamic_size=dynamic_size,
+        batch=batch,
+        resize=resize or about.resize,
+        score_threshold=SCORE_THRESHOLD if thresholds[0] is None else thresholds[0],
+        iou_threshold=TRAINED_IOU_THRESHOLD if thresholds[1] is None else thresholds[1],
+        parameters=numbers(network).parameters,
+        multiply_adds=multiply_adds(network, size or about.size),
+        half=half,
+        origin={**about.origin, **_origin(weights=path)},
+    )
+
+
+def _check_detector(output: Path, resize: str | None) -> None:
+    if output.suffix == ".safetensors":
+        raise Error(f"{output}: of a detector a model file is written; choose a name that ends in .onnx")
+    if resize == "crop":
+        raise Error("resize must be letterbox or stretch for a detector, as a crop hides what is at the edges")
 
 
 def _darknet_classifier(
@@ -160,6 +218,7 @@ def _darknet_classifier(
     class_names: str | Path | Sequence[str] | None,
     batch: int | None,
     resize: str | None,
+    half: bool,
 ) -> Path:
     """Any network that ends in a softmax becomes a model file; a checkpoint only one that is a backbone of ours."""
     from onelook import checkpoint, darknet
@@ -188,6 +247,7 @@ def _darknet_classifier(
         resize=resize or "crop",
         parameters=network.parameters_count,
         multiply_adds=network.multiply_adds,
+        half=half,
         origin=origin,
     )
 
@@ -199,6 +259,7 @@ def _classifier(
     size: tuple[int, int] | None,
     batch: int | None,
     resize: str | None,
+    half: bool,
 ) -> Path:
     from torch import nn
 
@@ -223,6 +284,7 @@ def _classifier(
         crop=found.crop,
         parameters=numbers(found.network).parameters,
         multiply_adds=multiply_adds(found.network, size),
+        half=half,
         origin={"by": f"onelook {__version__}", "network": found.name, **found.options, **found.origin},
     )
 

@@ -19,6 +19,7 @@ from onelook.errors import Error
 @click.option("--resize", help="letterbox, stretch or crop; as the network was trained by default.")
 @click.option("--threshold", type=float, help="Default for the least score of a detector; 0.25 unless given.")
 @click.option("--iou", type=float, help="Default for the overlap in suppression; 0.45 unless given.")
+@click.option("--half", is_flag=True, help="Store the weights in half precision: half the bytes.")
 def convert(
     files: tuple[Path, ...],
     output: Path | None,
@@ -29,6 +30,7 @@ def convert(
     resize: str | None,
     threshold: float | None,
     iou: float | None,
+    half: bool,
 ) -> None:
     """Turn a trained network into one self-contained ONNX file.
 
@@ -40,7 +42,7 @@ def convert(
     if len(files) > 2:
         raise Error(f"expected one file, or a .cfg and its .weights; found {len(files)} files")
     source = files[0] if len(files) == 1 else (files[0], files[1])
-    path = convert_model(source, output, names, size, dynamic_size, batch, resize, threshold, iou)
+    path = convert_model(source, output, names, size, dynamic_size, batch, resize, threshold, iou, half)
     if names is None and len(files) == 2:
         print("note: without --names the classes are called 'class 0', 'class 1', ...", file=sys.stderr)
     print(path)

@@ -38,6 +38,7 @@ def export_classifier(
     crop: float = 1.0,
     parameters: int = 0,
     multiply_adds: int = 0,
+    half: bool = False,
     origin: dict[str, Any] | None = None,
 ) -> Path:
     """Write a classifier as a model file.
@@ -51,6 +52,7 @@ def export_classifier(
         batch: pictures a run; None lets the file take any number.
         resize, crop: how a picture is brought to the input's size; see `onelook.runtime.resize.place`.
         parameters, multiply_adds: of the network, for `onelook info`.
+        half: store the weights in half precision; they are computed with in float32.
         origin: where the network comes from; JSON.
 
     Raises:
@@ -68,4 +70,4 @@ def export_classifier(
         "origin": origin or {},
     }
     whole = _PixelsToProbabilities(fold_batch_norm(classifier), mean, std)
-    return write(trace(whole, ("probabilities",), size, batch=batch), metadata, path)
+    return write(trace(whole, ("probabilities",), size, batch=batch), metadata, path, half)

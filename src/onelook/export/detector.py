@@ -64,6 +64,7 @@ def export_detector(
     diou_beta: float | None = None,
     parameters: int = 0,
     multiply_adds: int = 0,
+    half: bool = False,
     origin: dict[str, Any] | None = None,
 ) -> Path:
     """Write a detector as a model file.
@@ -80,6 +81,7 @@ def export_detector(
         score_threshold, iou_threshold: the defaults, 0..1.
         diou_beta: suppress by DIoU with this power of the penalty instead of by IoU; see `onelook.nms`.
         parameters, multiply_adds: of the network, for `onelook info`.
+        half: store the weights in half precision; they are computed with in float32.
         origin: where the network comes from; JSON.
 
     Raises:
@@ -97,7 +99,7 @@ def export_detector(
         "multiply_adds": multiply_adds,
         "origin": origin or {},
     }
-    return write(_join(_candidates(detector, size, dynamic_size, batch), suppression(diou_beta)), metadata, path)
+    return write(_join(_candidates(detector, size, dynamic_size, batch), suppression(diou_beta)), metadata, path, half)
 
 
 def _candidates(detector: nn.Module, size: tuple[int, int], dynamic_size: bool, batch: int | None) -> onnx.ModelProto:

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from onelook.errors import ModelError
+from onelook.export.half import halve
 from onelook.runtime import atomic
 from onelook.runtime.session import FORMAT
 
@@ -59,17 +60,20 @@ def trace(
     return program.model_proto
 
 
-def write(model: onnx.ModelProto, metadata: Mapping[str, Any], path: str | Path) -> Path:
+def write(model: onnx.ModelProto, metadata: Mapping[str, Any], path: str | Path, half: bool = False) -> Path:
     """Check a graph and write it as a model file, beside its place and then renamed.
 
     Args:
         model: of the inputs and outputs that its task has; see docs/model-file.md.
         metadata: what the file says of itself, without the format; texts as they are, all else as JSON.
         path: of the file.
+        half: store the weights in half precision.
 
     Raises:
         ModelError: the file cannot be written.
     """
+    if half:
+        halve(model)
     texts = {
         key: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
         for key, value in metadata.items()

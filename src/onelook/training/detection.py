@@ -1,0 +1,104 @@
+"""To train a detector: its anchors, its loss, its measure."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from onelook import detectors
+from onelook.data import Dataset, Sample
+from onelook.data.anchors import anchors, box_sizes
+from onelook.detectors import checkpoint
+from onelook.detectors.checkpoint import Trained
+from onelook.errors import TrainingError
+from onelook.training.distributed import Processes
+from onelook.training.job import Job
+from onelook.training.settings import Settings
+from onelook.training.validate import DetectorValidation
+
+# Names of recommended networks, with what they stand for. MobileNet-YOLO is YOLOv3 of depthwise-separable convolutions.
+PRESETS: Mapping[str, Mapping[str, Any]] = {"mobilenet_yolo": {"name": "yolo_v3", "backbone": "mobilenet_v2"}}
+# How YOLOv3 is trained unless the paper's loss is asked for: as YOLOv4 does (arXiv:2004.10934, section 3.4), but for the
+# objectness, which is to be the box's IoU, as in YOLOv1 and YOLOv2.
+SWITCHES: Mapping[str, Any] = {"box": "ciou", "share": 0.4, "rescore": True}
+SCALE_X_Y = 1.1
+
+
+def describe(
+    model: str,
+    dataset: Dataset,
+    settings: Settings,
+    backbone: str | None = None,
+    alpha: float | None = None,
+    paper: bool = False,
+    switches: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """What `build` builds from; JSON.
+
+    Args:
+        model: a name of `onelook.detectors.ARCHITECTURES` or `PRESETS`.
+        dataset: to be trained on; gives the classes, and YOLOv2 and v3 their anchors.
+        settings: of the run.
+        backbone: the model's own by default.
+        alpha: width multiplier of a MobileNet.
+        paper: the loss of the paper, in place of the one that is recommended.
+        switches: attributes of the loss that are to be otherwise.
+    """
+    options = {**PRESETS.get(model, {}), "classes": len(dataset.names)}
+    name = options.pop("name", model)
+    options |= {key: value for key, value in (("backbone", backbone), ("alpha", alpha)) if value is not None}
+    chosen: dict[str, Any] = {}
+    if name == "yolo_v1":
+        options["size"] = list(settings.size)
+    if name == "yolo_v2":
+        cells = [[side / 32 for side in one] for one in _anchors(dataset, 5, settings)]
+        options["anchors"] = cells
+    if name == "yolo_v3":
+        nine = _anchors(dataset, 9, settings)
+        options["anchors"] = [nine[6:], nine[3:6], nine[:3]]  # the largest at the coarsest scale
+        if not paper:
+            options["scale_x_y"], chosen = SCALE_X_Y, dict(SWITCHES)
+    return {
+        "task": "detect",
+        "name": name,
+        "options": options,
+        "switches": chosen | dict(switches or {}),
+        "names": list(dataset.names),
+    }
+
+
+def build(
+    about: Mapping[str, Any],
+    validation: Sequence[Sample],
+    settings: Settings,
+    processes: Processes,
+    origin: Mapping[str, Any],
+) -> Job:
+    """The parts of a run.
+
+    Args:
+        about: of `describe`.
+        validation: labelled pictures to measure on.
+        settings: of the run.
+        processes: which of them this is.
+        origin: what the files of the network say of where it comes from; JSON.
+
+    Raises:
+        NetworkError: no such network, backbone, option or switch.
+    """
+    network = detectors.create(about["name"], **about["options"])
+    resize = settings.augmentation.resize
+    trained = Trained(about["name"], about["options"], tuple(about["names"]), settings.size, resize, dict(origin))
+    return Job(
+        network,
+        detectors.make_loss(network, **about["switches"]),
+        DetectorValidation(validation, trained.names, settings.size, processes, resize),
+        False,
+        lambda best, path: checkpoint.save(trained, best.state_dict(), path),
+    )
+
+
+def _anchors(dataset: Dataset, count: int, settings: Settings) -> list[list[float]]:
+    """Width and height of each, from the smallest on, in pixels of the network's input."""
+    sizes = box_sizes(dataset, max(settings.size))
+    if not len(sizes):
+        raise TrainingError(f"{dataset.path}: has no boxes in the split {dataset.split!r} to train a detector on")
+    return [[round(float(side), 2) for side in one] for one in anchors(sizes, count)[0]]

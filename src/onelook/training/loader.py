@@ -1,0 +1,146 @@
+"""Batches of training pictures, made by threads while the network works on earlier ones.
+
+Everything random is a function of the seed, the epoch and the picture's or the step's place in it: a run that goes on
+in the middle of an epoch sees what it would have seen.
+"""
+
+import os
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from onelook.data.augment import Augmentation, Labelled, augment, hsv, load, random_resized_crop
+from onelook.data.sample import Sample
+from onelook.detectors.targets import Targets, targets
+from onelook.errors import SourceError, TrainingError
+from onelook.training.distributed import Processes
+from onelook.training.settings import Settings
+
+AHEAD = 3  # batches in the making
+
+
+class Batch(NamedTuple):
+    """One step's part of this process."""
+
+    image: Tensor
+    """uint8 [B, 3, H, W], RGB, in memory channels last."""
+    targets: Targets
+    size: tuple[int, int]
+    """H, W."""
+
+
+class Loader:
+    """The batches of each epoch.
+
+    Args:
+        samples: the pictures; those that have labels and no boxes are of a class as a whole.
+        settings: of the run.
+        processes: which of them this is; each gets its share of every batch.
+        classify: cut pictures as for a classifier, instead of moving and joining them.
+
+    Attributes:
+        steps: batches an epoch; pictures beyond the last whole batch wait for another epoch's order.
+        unreadable: what was wrong with pictures that could not be read; in their place came the next ones.
+    """
+
+    def __init__(self, samples: Sequence[Sample], settings: Settings, processes: Processes, classify: bool = False):
+        self.samples, self.settings, self.processes, self.classify = samples, settings, processes, classify
+        self.steps = max(1, len(samples) // settings.batch)
+        self.unreadable: dict[int, str] = {}
+        self._executor = ThreadPoolExecutor(settings.workers or os.cpu_count(), "onelook-load")
+
+    def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
+        """The batches of an epoch from a step on."""
+        settings = self.settings
+        order = np.random.default_rng((settings.seed, number)).permutation(len(self.samples))
+        order = np.resize(order, max(len(order), settings.batch))  # fewer pictures than a batch has are repeated
+        augmentation = settings.augmentation
+        if number >= settings.epochs * (1 - settings.plain):
+            augmentation = replace(augmentation, mosaic=0.0)
+        pending: deque[tuple[list[Future[_Made]], tuple[int, int]]] = deque()
+        try:
+            for step in range(start, self.steps):
+                size = self._size(number, step)
+                places = range(step * settings.batch + self.processes.rank, (step + 1) * settings.batch)
+                jobs = [
+                    self._executor.submit(self._make, int(order[i]), (settings.seed, number, i), size, augmentation)
+                    for i in places[:: self.processes.count]
+                ]
+                pending.append((jobs, size))
+                if len(pending) > AHEAD:
+                    yield _batch(*pending.popleft())
+            while pending:
+                yield _batch(*pending.popleft())
+        finally:
+            for jobs, _ in pending:
+                for job in jobs:
+                    job.cancel()
+
+    def _size(self, epoch: int, step: int) -> tuple[int, int]:
+        """Of the input: the same for ten steps, then another (arXiv:1612.08242, "Multi-Scale Training")."""
+        settings = self.settings
+        if not settings.multi_scale:
+            return settings.size
+        rng = np.random.default_rng((settings.seed, epoch, step // 10, 1))
+        share = 1 + rng.uniform(-settings.multi_scale, settings.multi_scale)
+        height, width = (max(32, round(side * share / 32) * 32) for side in settings.size)
+        return height, width
+
+    def _make(
+        self, index: int, seed: tuple[int, int, int], size: tuple[int, int], augmentation: Augmentation
+    ) -> "_Made":
+        rng = np.random.default_rng(seed)
+        first, sample = self._load(index, size)
+        whole = len(sample.labels) > 0 and not len(sample)
+        if self.classify:
+            image = random_resized_crop(first.image, size, rng)
+            if rng.random() < augmentation.flip:
+                image = np.ascontiguousarray(image[:, ::-1])
+            image = hsv(image, rng, augmentation.hue, augmentation.saturation, augmentation.value)
+            return _Made(image, first.boxes[:0], first.classes[:0], int(sample.labels[0]))
+        if whole:
+            augmentation = replace(augmentation, mosaic=0.0)
+        made = augment(
+            lambda i: first if i == index else self._load(i, size)[0],
+            index,
+            len(self.samples),
+            size,
+            rng,
+            augmentation,
+        )
+        return _Made(made.image, made.boxes, made.classes, int(sample.labels[0]) if whole else None)
+
+    def _load(self, index: int, size: tuple[int, int]) -> tuple[Labelled, Sample]:
+        """A picture, or the next one that can be read, and whose it is."""
+        for i in (*range(index, len(self.samples)), *range(index)):
+            if i not in self.unreadable:
+                try:
+                    return load(self.samples[i], size), self.samples[i]
+                except SourceError as error:
+                    self.unreadable[i] = str(error)
+        raise TrainingError("none of the pictures can be read")
+
+
+class _Made(NamedTuple):
+    image: NDArray[np.uint8]
+    boxes: NDArray[np.float32]
+    classes: NDArray[np.int64]
+    label: int | None
+
+
+def _batch(jobs: list["Future[_Made]"], size: tuple[int, int]) -> Batch:
+    made = [job.result() for job in jobs]
+    # Pixels stay in the order they lie in: torch calls it channels last, and convolves it faster.
+    image = torch.from_numpy(np.stack([one.image for one in made])).permute(0, 3, 1, 2)
+    labels = {i: one.label for i, one in enumerate(made) if one.label is not None}
+    boxes, classes = (
+        [torch.from_numpy(x) for x in xs] for xs in zip(*((m.boxes, m.classes) for m in made), strict=True)
+    )
+    return Batch(image, targets(boxes, classes, labels), size)

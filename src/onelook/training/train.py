@@ -1,0 +1,225 @@
+"""`onelook.train`: from a folder of labelled pictures to a model file and its score."""
+
+import dataclasses
+import math
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import torch
+
+from onelook import __version__, backbones
+from onelook.conversion import convert
+from onelook.data import Dataset, Problem, read, splits
+from onelook.errors import TrainingError
+from onelook.runtime import atomic
+from onelook.runtime.picture import shown
+from onelook.training import classification, detection
+from onelook.training.distributed import Processes, processes, synchronise
+from onelook.training.journal import Journal
+from onelook.training.loader import Loader
+from onelook.training.loop import fit
+from onelook.training.run import Run, read_progress
+from onelook.training.settings import Settings, from_json
+from onelook.training.start import Weights, load_weights, recalibrate
+
+TOLD = 5  # problems of a dataset; `onelook data check` tells all
+CALIBRATION = 8  # batches
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What came of a run.
+
+    Attributes:
+        folder: of its files.
+        model: the model file of the best network; None for all processes but the first, and where the run was stopped.
+        history: of each epoch the mean of each loss term, and the measures.
+        best: the highest score: COCO's AP of a detector, top-1 of a classifier; None where there was no validation.
+    """
+
+    folder: Path
+    model: Path | None
+    history: tuple[Mapping[str, float], ...]
+    best: float | None
+
+
+def train(
+    data: str | Path,
+    model: str = "mobilenet_yolo",
+    backbone: str | None = None,
+    alpha: float | None = None,
+    weights: Weights | None = None,
+    settings: Settings | None = None,
+    paper: bool = False,
+    switches: Mapping[str, Any] | None = None,
+    split: str = "train",
+    validation: str | None = "val",
+    folder: str | Path | None = None,
+    device: str | None = None,
+    quiet: bool = False,
+    stop: Callable[[], bool] = lambda: False,
+) -> Result:
+    """Train a detector, or a classifier, on labelled pictures.
+
+    Args:
+        data: what `onelook.data.read` takes.
+        model: "mobilenet_yolo", "yolo_v1", "yolo_v2", "yolo_v3"; or a backbone's name for a classifier.
+        backbone: of a detector: a name of `onelook.backbones.ARCHITECTURES`; the model's own by default.
+        alpha: width multiplier of a MobileNet.
+        weights: to start from, see `onelook.training.start.read_weights`; else they are drawn.
+        settings: how to train.
+        paper: YOLOv3's loss as in its paper, in place of the recommended one.
+        switches: attributes of the loss (`box`, `focal`, `gamma`, ...).
+        split, validation: of the dataset, to train on and to measure on. Where there is no such validation, the last
+            network is kept.
+        folder: for the files; by default a new one, runs/NAME-1.
+        device: "cpu", "cuda", ...; a GPU where there is one.
+        quiet: print nothing.
+        stop: asked after every step; once it is true the run is saved, to be resumed, and left.
+
+    Raises:
+        DataError: no such dataset.
+        NetworkError, CheckpointError, DarknetError: no such network; weights that are not for it.
+        TrainingError: a setting out of range; see `onelook.training.loop.fit`.
+    """
+    settings = settings or Settings()
+    with processes(device) as own, one_thread_in_opencv():
+        dataset, held_out = _read(Path(data), split, validation, None, quiet or own.rank > 0)
+        if model in backbones.ARCHITECTURES:
+            if backbone is not None or switches:
+                raise TrainingError(f"{model} is a classifier; a backbone and a loss's switches are for detectors")
+            about = classification.describe(model, dataset, alpha)
+        else:
+            about = detection.describe(model, dataset, settings, backbone, alpha, paper, switches)
+        about["data"] = {
+            "path": str(Path(data).resolve()),
+            "split": split,
+            "validation": validation,
+            "pictures": len(dataset),
+        }
+        place = Path(folder) if folder is not None else _new_folder(Path(data))
+        if (place / "last.safetensors").exists():
+            raise TrainingError(f"{place}: holds a run already; go on with it by --resume, or choose another folder")
+        return _go(place, about, settings, dataset, held_out, own, weights, False, quiet, stop)
+
+
+def resume(
+    folder: str | Path, device: str | None = None, quiet: bool = False, stop: Callable[[], bool] = lambda: False
+) -> Result:
+    """Go on with a run that was stopped or killed, as if nothing had happened.
+
+    Args:
+        folder: of the run.
+        device, quiet, stop: as of `train`.
+
+    Raises:
+        TrainingError: there is no run in the folder, or its dataset has changed.
+    """
+    with processes(device) as own, one_thread_in_opencv():
+        progress = read_progress(Path(folder) / "last.safetensors")
+        about, settings = progress["about"], from_json(progress["settings"])
+        source = about["data"]
+        dataset, held_out = _read(
+            Path(source["path"]), source["split"], source["validation"], about["names"], quiet or own.rank > 0
+        )
+        if len(dataset) != source["pictures"]:
+            raise TrainingError(
+                f"{source['path']}: has {len(dataset)} pictures to train on; it had {source['pictures']} when the run began"
+            )
+        return _go(Path(folder), about, settings, dataset, held_out, own, None, True, quiet, stop)
+
+
+def _go(
+    folder: Path,
+    about: dict[str, Any],
+    settings: Settings,
+    dataset: Dataset,
+    held_out: Dataset | None,
+    own: Processes,
+    weights: Weights | None,
+    resumes: bool,
+    quiet: bool,
+    stop: Callable[[], bool],
+) -> Result:
+    torch.manual_seed(settings.seed)  # of the weights that are drawn
+    kind = classification if about["task"] == "classify" else detection
+    origin = {"by": f"onelook {__version__}", "network": about["name"], "trained_on": dataset.path.name}
+    job = kind.build(about, held_out.samples if held_out else (), settings, own, origin)
+    loader = Loader(dataset.samples, settings, own, job.classify)
+    job.network.to(own.device, memory_format=torch.channels_last)
+    if weights is not None:
+        load_weights(job.network, weights)
+        alone = Loader(
+            dataset.samples, settings, dataclasses.replace(own, rank=0, count=1), job.classify
+        )  # all the same
+        batches = zip(range(CALIBRATION), alone.epoch(0), strict=False)
+        recalibrate(job.network, (batch.image.to(own.device).float() / 255 for _, batch in batches))
+    if own.count > 1:
+        synchronise(job.network)
+    run = Run(folder, job.network, settings, about, own)
+    if resumes:
+        run.restore()
+    with atomic.writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        with Journal(run, loader.steps, dataset.names, quiet) as journal:
+            fit(run, job, loader, journal, stop)
+    for message in loader.unreadable.values():
+        print(f"note: {message}; another picture was taken in its place", file=sys.stderr)
+    ended = run.epoch == settings.epochs or bool(settings.patience and run.since_best >= settings.patience)
+    path = convert(run.best_path, folder / "best.onnx") if ended and own.rank == 0 else None
+    return Result(folder, path, tuple(run.history), run.best if math.isfinite(run.best) else None)
+
+
+def _read(
+    path: Path, split: str, validation: str | None, names: list[str] | None, quiet: bool
+) -> tuple[Dataset, Dataset | None]:
+    """The pictures to train on and those to measure on, without those that are not there; says what is wrong."""
+    dataset = _with_pictures(read(path, split, names=names))
+    if not dataset.samples:
+        raise TrainingError(f"{shown(str(path))}: has no pictures to train on in the split {split!r}")
+    held_out = None
+    if validation is not None and any(name.startswith(validation) for name in splits(path)):
+        held_out = _with_pictures(read(path, validation, names=dataset.names))
+    if not quiet:
+        problems = [*dataset.problems, *(held_out.problems if held_out else ())]
+        for problem in problems[:TOLD]:
+            print(f"note: {problem.where}: {problem.what}", file=sys.stderr)
+        if len(problems) > TOLD:
+            print(f"note: {len(problems) - TOLD} more like these; see onelook data check {path}", file=sys.stderr)
+        if held_out is None:
+            print(f"note: there is no split {validation!r} to measure on; the last network is kept", file=sys.stderr)
+    return dataset, held_out
+
+
+def _with_pictures(dataset: Dataset) -> Dataset:
+    there = [os.path.isfile(sample.image) for sample in dataset.samples]
+    if all(there):
+        return dataset
+    missing = [sample for sample, is_there in zip(dataset.samples, there, strict=True) if not is_there]
+    problems = tuple(Problem(str(sample.image), "there is no such picture", "missing picture") for sample in missing)
+    samples = tuple(sample for sample, is_there in zip(dataset.samples, there, strict=True) if is_there)
+    return dataclasses.replace(dataset, samples=samples, problems=(*dataset.problems, *problems))
+
+
+def _new_folder(data: Path) -> Path:
+    name, number = data.resolve().stem or "run", 1
+    while (Path("runs") / f"{name}-{number}").exists():
+        number += 1
+    return Path("runs") / f"{name}-{number}"
+
+
+@contextmanager
+def one_thread_in_opencv() -> Iterator[None]:
+    """Each picture has a thread of its own; OpenCV's would only get in their way."""
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(before)

@@ -1,0 +1,262 @@
+"""Detectors, from a dataset to a model file."""
+
+import json
+import math
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import onnx
+import pytest
+import torch
+
+import onelook
+from onelook import Error, NetworkError, TrainingError
+from onelook.conversion import SCORE_THRESHOLD, TRAINED_IOU_THRESHOLD
+from onelook.data import read
+from onelook.data.sample import Dataset, Sample
+from onelook.detectors import YoloV1, YoloV1Loss, checkpoint
+from onelook.runtime import picture
+from onelook.runtime.resize import place
+from onelook.training import train
+from onelook.training.detection import PRESETS, build, describe
+from onelook.training.run import read_progress
+from onelook.training.validate import DetectorValidation
+from rectangles import ALONE, COLOURS, TINY, classification, detection, settings
+
+SOON = settings(epochs=1)
+V2 = {**TINY, "model": "yolo_v2"}
+TERMS = {"yolo_v2": {"coordinates", "objectness", "no_object", "classes"}, "yolo_v3": {"box", "objectness", "classes"}}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return detection(tmp_path_factory.mktemp("detection") / "shapes")
+
+
+@pytest.fixture
+def no_export(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes seconds."""
+    monkeypatch.setattr(sys.modules["onelook.training.train"], "convert", lambda path, output: output)
+
+
+@pytest.fixture(scope="module", params=["yolo_v3", "yolo_v2"])
+def trained(data: Path, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Any:
+    """The result of a run."""
+    how = settings(epochs=2, average=0.5)
+    folder = tmp_path_factory.mktemp("trained") / "run"
+    return train(data, **{**TINY, "model": request.param}, settings=how, folder=folder, device="cpu", quiet=True)
+
+
+def test_the_model_file_finds_what_the_network_does(trained: Any, data: Path) -> None:
+    """Through the runtime half, which shares no code with the validation but the resizing."""
+    about, network = checkpoint.load(trained.folder / "best.safetensors")
+    samples = read(data, "val").samples
+    found = list(DetectorValidation(samples, about.names, about.size, ALONE, about.resize).detect(network, samples))
+    detector = onelook.load(trained.model, engine="onnxruntime")
+    assert sum(len(one.boxes) for one in found) > 10
+    for sample, one in zip(samples, found, strict=True):
+        other = detector(str(sample.image), score_threshold=0.001)
+        assert len(other) == len(one.boxes)
+        # Those of nearly the same score may change places.
+        mine, theirs = (
+            np.concatenate((10 * x.boxes, 1e3 * x.scores[:, None], 1e3 * x.classes[:, None]), 1) for x in (one, other)
+        )
+        distance = np.abs(mine[:, None] - theirs).max(2)
+        assert (distance.min(0) < 0.1).all()
+        assert (distance.min(1) < 0.1).all()
+
+
+def test_the_files_say_what_was_trained(trained: Any, data: Path) -> None:
+    about, _ = checkpoint.load(trained.folder / "best.safetensors")
+    assert (about.names, about.size, about.resize) == (tuple(COLOURS), (64, 64), "letterbox")
+    assert about.origin["trained_on"] == "shapes"
+    facts = {entry.key: entry.value for entry in onnx.load(trained.model).metadata_props}
+    assert (facts["task"], json.loads(facts["names"]), json.loads(facts["size"])) == ("detect", list(COLOURS), [64, 64])
+    assert json.loads(facts["score_threshold"]) == SCORE_THRESHOLD
+    assert json.loads(facts["iou_threshold"]) == TRAINED_IOU_THRESHOLD
+    assert json.loads(facts["parameters"]) > 100_000
+    origin = json.loads(facts["origin"])
+    assert (origin["trained_on"], origin["weights"]) == ("shapes", "best.safetensors")
+    names = {path.name for path in trained.folder.iterdir()}
+    assert {"best.onnx", "best.safetensors", "last.safetensors", "pictures.jpg"} < names
+    assert any(name.startswith("events.out") for name in names)
+    assert not any(name.startswith(".") for name in names)
+    assert picture.read(trained.folder / "pictures.jpg").shape == (64, 256, 3)
+
+
+def test_the_history_has_losses_and_measures_of_every_epoch(trained: Any) -> None:
+    terms = TERMS[checkpoint.load(trained.folder / "best.safetensors")[0].name]
+    assert len(trained.history) == 2
+    for epoch in trained.history:
+        assert epoch.keys() == terms | {"AP", "AP50", "score"}
+        assert all(math.isfinite(value) for value in epoch.values())
+        assert 0 <= epoch["AP"] <= epoch["AP50"] <= 1
+        assert epoch["score"] == epoch["AP"]
+    assert trained.best == max(epoch["score"] for epoch in trained.history)
+    assert trained.model == trained.folder / "best.onnx"
+
+
+@pytest.mark.usefixtures("no_export")
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"paper": True},
+        *({"switches": {"box": box}} for box in ("squared", "iou", "giou", "diou", "ciou")),
+        {"switches": {"focal": "objectness", "gamma": 1.5, "alpha": 0.25}},
+        {"switches": {"focal": "classes"}, "paper": True},
+        {**V2, "switches": {"box": "giou"}},
+        {"settings": replace(SOON, precision="bfloat16", multi_scale=0.5)},
+        {"settings": replace(SOON, optimizer="sgd", accumulate=2)},
+    ],
+    ids=str,
+)
+def test_every_loss_trains(data: Path, tmp_path: Path, options: dict[str, Any]) -> None:
+    arguments: dict[str, Any] = {
+        **TINY,
+        "settings": SOON,
+        "folder": tmp_path,
+        "device": "cpu",
+        "quiet": True,
+        **options,
+    }
+    result = train(data, **arguments)
+    assert all(math.isfinite(value) for value in result.history[0].values())
+    about = read_progress(tmp_path / "last.safetensors")["about"]
+    assert options.get("switches", {}).items() <= about["switches"].items()
+    assert ("rescore" in about["switches"]) == (arguments["model"] == "yolo_v3" and "paper" not in options)
+
+
+@pytest.mark.usefixtures("no_export")
+def test_without_validation_the_last_network_is_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = detection(tmp_path / "data", train=12)
+    result = train(data, settings=SOON, folder=tmp_path / "run", device="cpu", **TINY)
+    assert result.best is None
+    assert result.history[0].keys() == TERMS["yolo_v3"]
+    assert (tmp_path / "run" / "best.safetensors").exists()
+    stdout, stderr = capsys.readouterr()
+    assert stdout == ""
+    assert "there is no split 'val' to measure on" in stderr
+
+
+@pytest.mark.usefixtures("no_export")
+def test_pictures_that_are_missing_or_damaged_are_told_and_left_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = detection(tmp_path / "data", train=13, val=3)
+    for split in ("train", "val"):  # a header that promises a picture, and nothing behind it
+        path = data / "images" / split / "01.png"
+        path.write_bytes(path.read_bytes()[:60])
+    result = train(data, settings=settings(epochs=1, batch=13), folder=tmp_path / "run", device="cpu", **TINY)
+    assert "score" in result.history[0]
+    _, stderr = capsys.readouterr()
+    assert "01.png" in stderr
+    assert all(line.isprintable() for line in stderr.splitlines())
+
+
+@pytest.mark.usefixtures("no_export")
+def test_folders_of_runs_are_counted(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for number in (1, 2):
+        result = train(os.path.relpath(data), settings=SOON, device="cpu", quiet=True, **TINY)
+        assert result.folder == Path("runs") / f"shapes-{number}"
+
+
+def boxes(sizes: list[tuple[float, float]]) -> Dataset:
+    """A picture of 640 x 480 for each size of a box."""
+    samples = [Sample(Path("x"), 640, 480, np.float32([[0, 0, *size]]), np.zeros(1, np.int64)) for size in sizes]
+    return Dataset(Path("d"), "voc", "train", ("a", "b"), tuple(samples))
+
+
+def test_anchors_come_from_the_boxes_the_largest_at_the_coarsest_scale() -> None:
+    dataset = boxes([(40.0 * i, 30.0 * i) for i in range(1, 10)])
+    how = settings(size=(320, 320))
+    coarse, middle, fine = describe("yolo_v3", dataset, how, "mobilenet_v1", 0.25)["options"]["anchors"]
+    expected = [[20.0 * i, 15.0 * i] for i in range(1, 10)]  # in pixels of the input
+    assert fine + middle + coarse == pytest.approx(np.array(expected), abs=0.01)
+    five = describe("yolo_v2", boxes([(64.0 * i, 64.0 * i) for i in range(1, 6)]), how)["options"]["anchors"]
+    assert np.array(five) == pytest.approx(np.array([[i, i] for i in range(1, 6)]), abs=0.01)  # in cells
+
+
+def test_too_few_boxes_for_anchors_are_said_in_one_line() -> None:
+    for dataset in (boxes([]), boxes([(40, 30)] * 20)):
+        with pytest.raises(Error) as caught:
+            describe("yolo_v3", dataset, SOON)
+        assert str(caught.value).isprintable()
+
+
+def test_yolo_v1_is_built_for_its_size(data: Path) -> None:
+    about: Mapping[str, Any] = describe("yolo_v1", read(data), SOON, "mobilenet_v1", 0.25)
+    job = build(about, (), SOON, ALONE, {})
+    assert isinstance(job.network, YoloV1)
+    assert isinstance(job.loss, YoloV1Loss)
+    with torch.no_grad():
+        (raw,) = job.network.eval()(torch.zeros(1, 3, 64, 64))
+    assert raw.shape == (1, 1 * (3 + 2 * 5))
+    assert job.evaluate(job.network) == {}
+    assert not job.classify
+
+
+def test_a_preset_stands_for_its_options(data: Path) -> None:
+    about = describe("mobilenet_yolo", read(data), SOON)
+    assert about["name"] == PRESETS["mobilenet_yolo"]["name"] == "yolo_v3"
+    assert about["options"]["backbone"] == PRESETS["mobilenet_yolo"]["backbone"]
+    assert describe("mobilenet_yolo", read(data), SOON, "mobilenet_v1")["options"]["backbone"] == "mobilenet_v1"
+    assert json.loads(json.dumps(about)) == about
+
+
+@pytest.mark.parametrize(
+    "switches",
+    [
+        {"box": "round"},
+        {"box": None},
+        {"focal": "box"},
+        {"gamma": -1.0},
+        {"gamma": float("nan")},
+        {"alpha": float("inf")},
+        {"anchors": ()},
+        {"zoom": 1},
+        {"x" * 1000: 1},
+    ],
+    ids=lambda switches: str(switches)[:30],
+)
+def test_a_switch_that_no_loss_has_is_said_in_one_line(data: Path, tmp_path: Path, switches: dict[str, Any]) -> None:
+    with pytest.raises(NetworkError) as caught:
+        train(data, settings=SOON, folder=tmp_path / "run", switches=switches, device="cpu", quiet=True, **TINY)
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 400
+    assert not (tmp_path / "run").exists()
+
+
+def test_pictures_without_boxes_do_not_train_a_detector(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="has no boxes in the split 'train' to train a detector on"):
+        train(classification(tmp_path / "data"), settings=SOON, folder=tmp_path / "run", quiet=True, **TINY)
+
+
+def test_what_is_validated_is_what_the_runtime_shows(data: Path) -> None:
+    """The pixels of a picture that is not square."""
+    image = np.random.default_rng(0).integers(0, 256, (30, 50, 3), np.uint8)
+    canvas = np.zeros((64, 64, 3), np.uint8)
+    place(image, canvas, "letterbox", "linear")
+    assert (canvas[0] == canvas[0, 0]).all()
+    seen = []
+
+    class Seeing(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
+            seen.append(x)
+            return []
+
+        def decode(self, raw: object, size: object) -> tuple[torch.Tensor, torch.Tensor]:
+            return torch.zeros(1, 0, 4), torch.zeros(1, 0, 3)
+
+    path = data.parent / "wide.png"
+    cv2.imwrite(str(path), image[:, :, ::-1])
+    sample = Sample(path, 50, 30)
+    (found,) = DetectorValidation([sample], tuple(COLOURS), (64, 64), ALONE, "letterbox").detect(Seeing(), [sample])
+    assert torch.equal((seen[0][0] * 255).round().byte(), torch.from_numpy(canvas).permute(2, 0, 1))
+    assert found.boxes.shape == (0, 4)
