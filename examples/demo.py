@@ -1,6 +1,8 @@
 """Find objects in the photographs that the wheel of scikit-image carries, and save the pictures with their boxes.
 
-python examples/demo.py MODEL
+python examples/demo.py [MODEL]
+
+Without a model it is the one that comes with onelook, which finds helmets and heads.
 """
 
 import importlib.util
@@ -13,7 +15,7 @@ from onelook.runtime.writers import run_folder
 PHOTOGRAPHS = ("astronaut.png", "chelsea.png", "coffee.png", "motorcycle_left.png")
 
 
-def main(model: str) -> None:
+def main(model: str = "helmets") -> None:
     """Detect, print what is found, save."""
     scikit_image = importlib.util.find_spec("skimage")
     if scikit_image is None or scikit_image.origin is None:
@@ -28,4 +30,4 @@ def main(model: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:2])

@@ -90,7 +90,7 @@ def test_options_of_a_model_file_are_refused_for_a_checkpoint(
     source: Path, tmp_path: Path, options: dict[str, Any]
 ) -> None:
     found = complaint(source, tmp_path / "x.safetensors", **options)
-    assert found == "batch and resize go into a model file; a checkpoint has none"
+    assert found == "batch, resize and half go into a model file; a checkpoint has none"
 
 
 @pytest.mark.parametrize("name", ["x.txt", "x", "..", ".", "", "/"])

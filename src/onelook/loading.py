@@ -13,7 +13,7 @@ from onelook.runtime.detector import Detector
 from onelook.runtime.model import check_threads
 from onelook.runtime.session import open_session
 
-DEFAULT_MODEL = "yolo-fastest-1.1-xl"
+DEFAULT_MODEL = "helmets"
 DEFAULT_CLASSIFIER = "mobilenet_v2_1.0_224"
 CONVERTED = (".tflite", ".safetensors")  # suffixes of files that hold a whole model
 
@@ -29,9 +29,9 @@ def load(
     """Load a model: a `Detector`, or a `Classifier` where the file says so.
 
     Args:
-        model: the path of a model file; a name that `onelook models` lists, downloaded and converted at first use; or
-            the path of a .tflite or .safetensors file, or those of a Darknet cfg and its weights, converted at first
-            use. Conversions are kept in the cache.
+        model: the path of a model file; "helmets", which comes with onelook; another name that `onelook models` lists,
+            downloaded and converted at first use; or the path of a .tflite or .safetensors file, or those of a Darknet
+            cfg and its weights, converted at first use. Conversions are kept in the cache.
         class_names: for what is converted: "coco", "voc", "imagenet", a file of one name a line, or the names.
         engine, threads, streams, precision: as of `onelook.runtime.model.Model`.
 
@@ -54,6 +54,8 @@ def model_file(model: Source, class_names: str | Path | Sequence[str] | None = N
         if len(model) != 2:
             raise ModelError(f"expected a cfg and its weights; found {len(model)} files")
         return _converted((Path(model[0]), Path(model[1])), class_names)
+    if str(model) in zoo.EMBEDDED and not os.path.exists(model):
+        return zoo.EMBEDDED[str(model)]
     if str(model) in zoo.CATALOGUE and not os.path.exists(model):
         entry = zoo.find(str(model))
         cached = zoo.cache_directory() / entry.name / "model.onnx"

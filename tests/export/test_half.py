@@ -79,7 +79,7 @@ def test_halved_twice_a_model_is_halved_once() -> None:
     assert model.SerializeToString() == once
 
 
-@pytest.mark.parametrize("kind", ["v2", "v3"])
+@pytest.mark.parametrize("kind", ["v3"])
 def test_the_weights_of_a_detector_take_half_the_bytes(model_file: Make, kind: str) -> None:
     whole, half = (onnx.load(model_file(kind, **options)) for options in ({}, {"half": True}))
 
@@ -93,7 +93,7 @@ def test_the_weights_of_a_detector_take_half_the_bytes(model_file: Make, kind: s
 
 
 @pytest.mark.parametrize("engine", engines())
-@pytest.mark.parametrize("kind", ["v2", "v3"])
+@pytest.mark.parametrize("kind", ["v3"])
 def test_it_finds_what_the_whole_one_does(model_file: Make, kind: str, engine: str) -> None:
     image = np.random.default_rng(1).integers(0, 256, (2, 64, 64, 3), np.uint8)
     whole, half = (open_session(model_file(kind, **options), engine) for options in ({}, {"half": True}))

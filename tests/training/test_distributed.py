@@ -133,7 +133,9 @@ def test_two_processes_train_as_one_does_on_the_joint_batch(folder: Path, monkey
     progress = read_progress(folder / "two" / "last.safetensors")
     assert [epoch.keys() for epoch in progress["history"]] == [epoch.keys() for epoch in result.history]
     for mine, theirs in zip(progress["history"], result.history, strict=True):
-        assert mine == pytest.approx(theirs, rel=1e-4, abs=1e-4)
+        losses = {name: value for name, value in theirs.items() if name in ("box", "objectness", "classes")}
+        assert {name: mine[name] for name in losses} == pytest.approx(losses, rel=1e-4)
+        assert mine == pytest.approx(theirs, rel=1e-4, abs=3e-3)  # of AP: that two detections change places is enough
 
 
 def test_two_processes_measure_as_one_does(folder: Path) -> None:

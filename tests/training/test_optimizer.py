@@ -61,3 +61,13 @@ def test_weights_of_layers_decay_and_vectors_do_not(name: str) -> None:
 def test_sgd_does_without_momentum() -> None:
     optimizer = make_optimizer(nn.Linear(2, 2), settings(optimizer="sgd", momentum=0))
     assert all(not group["nesterov"] for group in optimizer.param_groups)
+
+
+def test_a_trained_backbone_gets_a_share_of_the_learning_rate() -> None:
+    network = detectors.create("yolo_v3", classes=2, backbone="mobilenet_v1", alpha=0.25, width=16)
+    optimizer = make_optimizer(network, settings(backbone_rate=0.1))
+    share = {id(weight): group["share"] for group in optimizer.param_groups for weight in group["params"]}
+    body = {id(weight) for weight in network.backbone.body.parameters()}
+    assert body
+    assert all(share[weight] == (0.1 if weight in body else 1) for weight in share)
+    assert share.keys() == {id(weight) for weight in network.parameters()}

@@ -220,5 +220,5 @@ def test_the_state_of_another_network_is_said_in_one_line(tmp_path: Path) -> Non
 
 def test_no_file_says_when_there_is_one(tmp_path: Path) -> None:
     path = tmp_path / "last.safetensors"
-    expected = f"{path}: there is no such file; a run can be resumed when its first epoch has ended"
+    expected = f"{path}: there is no such file; expected the folder of a run"
     assert complaint(read_progress, path) == expected

@@ -154,7 +154,7 @@ def test_files_that_are_no_weights_are_refused_in_one_line(tmp_path: Path) -> No
     complaint(network, tmp_path / "x.tflite")
     complaint(network, (tmp_path / "x.cfg", tmp_path / "x.safetensors"))
     complaint(network, (tmp_path / "gone.cfg", tmp_path / "gone.weights"))
-    with pytest.raises(CheckpointError, match="Darknet's .cfg and .weights"):
+    with pytest.raises(CheckpointError, match=r"Darknet's \.cfg and \.weights"):
         read_weights(tmp_path / "x.onnx")
 
 

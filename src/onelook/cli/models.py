@@ -301,7 +301,8 @@ def _print_models(trained: list["ZooModel"], as_markdown: bool) -> None:
     if as_markdown:
         print()
     print(
-        "published: AP50 of detectors, top-1/5 of classifiers, percent. 'onelook models NAME'\ntells licence and source."
+        "published: AP50 of detectors, top-1/5 of classifiers, percent. 'onelook models NAME'\ntells licence and source. "
+        "One model comes with onelook and needs no download: 'helmets', see\n'onelook info helmets'."
     )
 
 

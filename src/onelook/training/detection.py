@@ -56,6 +56,8 @@ def describe(
         options["anchors"] = [nine[6:], nine[3:6], nine[:3]]  # the largest at the coarsest scale
         if not paper:
             options["scale_x_y"], chosen = SCALE_X_Y, dict(SWITCHES)
+            if (switches or {}).get("focal") == "objectness":
+                chosen["rescore"] = False  # the focal loss is for truths of 0 and 1
     return {
         "task": "detect",
         "name": name,

@@ -81,7 +81,7 @@ class Journal:
         if place % CURVE_EVERY == 1:
             for name, value in zip(terms, values.tolist(), strict=True):
                 self._board.add_scalar(f"loss/{name}", value, place)
-            self._board.add_scalar("learning_rate", run.optimizer.param_groups[0]["lr"], place)
+            self._board.add_scalar("learning_rate", run.optimizer.param_groups[-1]["lr"], place)
         if not self._shown:
             self._shown = True
             sheet = self._sheet(batch)

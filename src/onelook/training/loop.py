@@ -47,8 +47,9 @@ def fit(run: Run, job: Job, loader: Loader, journal: Journal, stop: Callable[[],
         for batch in loader.epoch(epoch, start=run.step):
             place = epoch * loader.steps + run.step
             torch.manual_seed((settings.seed + place) * processes.count + processes.rank)  # of dropout
+            rate = learning_rate(place, loader.steps, settings)
             for group in run.optimizer.param_groups:
-                group["lr"] = learning_rate(place, loader.steps, settings)
+                group["lr"] = group["share"] * rate
             with memory_enough(settings):
                 image = batch.image.to(processes.device, non_blocking=True).float() / 255
                 with torch.autocast(processes.device.type, dtype, enabled=dtype is not None):

@@ -9,12 +9,21 @@ from onelook.training.settings import Settings
 
 
 def make_optimizer(network: nn.Module, settings: Settings) -> Optimizer:
-    """Weights of convolutions and fully connected layers decay; biases and batch normalisation, vectors, do not."""
-    trained = [weight for weight in network.parameters() if weight.requires_grad]
-    groups = [
-        {"params": [weight for weight in trained if weight.ndim > 1], "weight_decay": settings.weight_decay},
-        {"params": [weight for weight in trained if weight.ndim <= 1], "weight_decay": 0.0},
-    ]
+    """Weights of convolutions and fully connected layers decay; biases and batch normalisation, vectors, do not.
+
+    Each group has a `share`: how much of the learning rate it gets; that of the backbone is `settings.backbone_rate`.
+    """
+    groups = []
+    backbone_rate = 1.0 if settings.backbone_rate is None else settings.backbone_rate
+    for within, share in ((True, backbone_rate), (False, 1.0)):
+        own = [
+            weight
+            for name, weight in network.named_parameters()
+            if weight.requires_grad and name.startswith("backbone.body.") == within
+        ]
+        for vectors, decay in ((False, settings.weight_decay), (True, 0.0)):
+            weights = [weight for weight in own if (weight.ndim <= 1) == vectors]
+            groups.append({"params": weights, "weight_decay": decay, "share": share})
     if settings.optimizer == "adamw":
         return AdamW(groups, settings.learning_rate, (settings.momentum, 0.999))
     return SGD(groups, settings.learning_rate, settings.momentum, nesterov=settings.momentum > 0)

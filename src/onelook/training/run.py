@@ -140,7 +140,7 @@ class Run:
 def read_progress(path: Path) -> dict[str, Any]:
     """What the header of a run's state says. Raises TrainingError where there is none."""
     if not path.is_file():
-        raise TrainingError(f"{path}: there is no such file; a run can be resumed when its first epoch has ended")
+        raise TrainingError(f"{path}: there is no such file; expected the folder of a run")
     try:
         with safetensors.safe_open(path, "pt") as file:
             header = file.metadata() or {}

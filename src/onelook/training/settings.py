@@ -18,7 +18,10 @@ class Settings:
         size: height and width of the network's input, pixels; multiples of 32.
         optimizer: "sgd" with Nesterov's momentum, or "adamw".
         learning_rate: the highest, after warm-up; falls along a cosine to `final` times as much.
-        final: see there.
+        backbone_rate: share of it that the backbone gets; a trained one loses what it has learned at the rate that new
+            layers need. 0 leaves it as it is, but for the statistics of its batch normalisation. By default 0.1 with
+            weights to start from, else 1.
+        final: see learning_rate.
         momentum: of SGD; AdamW's first beta.
         weight_decay: of convolutions and fully connected layers; biases and batch normalisation have none.
         warmup: epochs in which the learning rate rises from 0.
@@ -40,6 +43,7 @@ class Settings:
     size: tuple[int, int] = (320, 320)
     optimizer: Literal["sgd", "adamw"] = "adamw"
     learning_rate: float = 5e-3
+    backbone_rate: float | None = None
     final: float = 0.01
     momentum: float = 0.9
     weight_decay: float = 0.05
@@ -64,6 +68,8 @@ class Settings:
         for name, most in (("final", 1), ("momentum", 1), ("average", 1), ("multi_scale", 0.9), ("plain", 1)):
             if not 0 <= getattr(self, name) <= most:
                 raise TrainingError(f"{name} must be from 0 to {most:g}; found {getattr(self, name)}")
+        if self.backbone_rate is not None and not 0 <= self.backbone_rate <= 10:
+            raise TrainingError(f"backbone_rate must be from 0 to 10; found {self.backbone_rate}")
         for name in ("learning_rate", "clip"):
             if not 0 < getattr(self, name) < float("inf"):
                 raise TrainingError(f"{name} must be above 0; found {getattr(self, name)}")

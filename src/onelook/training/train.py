@@ -30,6 +30,7 @@ from onelook.training.start import Weights, load_weights, recalibrate
 
 TOLD = 5  # problems of a dataset; `onelook data check` tells all
 CALIBRATION = 8  # batches
+TRAINED_RATE = 0.1  # share of the learning rate that a backbone gets that was trained before
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +90,8 @@ def train(
         TrainingError: a setting out of range; see `onelook.training.loop.fit`.
     """
     settings = settings or Settings()
+    if settings.backbone_rate is None:
+        settings = dataclasses.replace(settings, backbone_rate=1.0 if weights is None else TRAINED_RATE)
     with processes(device) as own, one_thread_in_opencv():
         dataset, held_out = _read(Path(data), split, validation, None, quiet or own.rank > 0)
         if model in backbones.ARCHITECTURES:
@@ -155,9 +158,8 @@ def _go(
     job.network.to(own.device, memory_format=torch.channels_last)
     if weights is not None:
         load_weights(job.network, weights)
-        alone = Loader(
-            dataset.samples, settings, dataclasses.replace(own, rank=0, count=1), job.classify
-        )  # all the same
+        # In every process from the same pictures, or their statistics would differ.
+        alone = Loader(dataset.samples, settings, dataclasses.replace(own, rank=0, count=1), job.classify)
         batches = zip(range(CALIBRATION), alone.epoch(0), strict=False)
         recalibrate(job.network, (batch.image.to(own.device).float() / 255 for _, batch in batches))
     if own.count > 1:
@@ -167,6 +169,8 @@ def _go(
         run.restore()
     with atomic.writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
+        if not resumes:
+            run.save()  # so that it can be resumed whenever it is killed
         with Journal(run, loader.steps, dataset.names, quiet) as journal:
             fit(run, job, loader, journal, stop)
     for message in loader.unreadable.values():

@@ -7,6 +7,7 @@ from onelook.zoo.catalogue import CATALOGUE, Published, PublishedTop, RemoteFile
 
 __all__ = [
     "CATALOGUE",
+    "EMBEDDED",
     "Published",
     "PublishedTop",
     "RemoteFile",
@@ -16,6 +17,9 @@ __all__ = [
     "fetch",
     "find",
 ]
+
+# Model files that come with onelook, by name; beside each lies its card.
+EMBEDDED = {"helmets": Path(__file__).with_name("helmets.onnx")}
 
 
 def at_hand(name: str) -> bool:
