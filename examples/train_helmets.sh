@@ -10,7 +10,7 @@ if [ -e "$run/last.safetensors" ]; then
     onelook train --resume "$run"
 else
     onelook train "$1" --backbone mobilenet_v2 --weights "$2" \
-        --size 320 --epochs 18 --batch 16 --precision bfloat16 --output "$run"
+        --size 320 --epochs 16 --batch 16 --precision bfloat16 --output "$run"
 fi
 onelook convert "$run/best.safetensors" --half --output "$run/helmets.onnx"
 onelook evaluate "$run/helmets.onnx" "$1" --metric coco --save-threshold --output "$run/evaluation"

@@ -140,7 +140,7 @@ def test_what_cannot_be_converted_is_said_in_one_line(darknet_files: Files, tmp_
         convert(files, tmp_path / "x.onnx", resize="crop")
     with pytest.raises(Error, match="resize must be letterbox, stretch or crop; found 'zoom'"):
         convert(files, tmp_path / "x.onnx", resize="zoom")
-    with pytest.raises(Error, match="a checkpoint is written of classifiers alone"):
+    with pytest.raises(Error, match="of a detector a model file is written"):
         convert(files, tmp_path / "x.safetensors")
     with pytest.raises(ModelError, match="cannot be written"):
         convert(darknet_files("v3"), tmp_path)

@@ -57,7 +57,11 @@ def trace(
             verbose=False,
         )
     assert program is not None
-    return program.model_proto
+    model = program.model_proto  # made anew at each access
+    for node in model.graph.node:  # from which line of Python each came: hundreds of kilobytes that no engine reads
+        del node.metadata_props[:]
+    del model.graph.value_info[:]
+    return model
 
 
 def write(model: onnx.ModelProto, metadata: Mapping[str, Any], path: str | Path, half: bool = False) -> Path:
