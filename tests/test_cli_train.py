@@ -118,7 +118,7 @@ def test_a_dataset_that_is_none_is_said_in_one_line(onelook: Run, tmp_path: Path
 
 
 def test_what_cannot_be_resumed_is_said_in_one_line(onelook: Run, tmp_path: Path) -> None:
-    assert "there is no such file; a run can be resumed when" in complaint(onelook, "--resume", "gone")
+    assert "there is no such file; expected the folder of a run" in complaint(onelook, "--resume", "gone")
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "last.safetensors").write_bytes(b"no state")
     expected = "run/last.safetensors: is not the state of a training run: "
