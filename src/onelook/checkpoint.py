@@ -3,6 +3,8 @@
 import json
 import math
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -78,26 +80,38 @@ def load(path: str | Path) -> Checkpoint:
     Raises:
         CheckpointError: the file cannot be read, is none of onelook's, or has other weights than the network.
     """
-    path = Path(path)
+    with opened(Path(path), "network", "a checkpoint") as (file, text):
+        about = _about(Path(path), text)
+        with torch.device("meta"):
+            network = create(about["name"], **about["options"])
+        network.check_size(about["size"])
+        fill(network, file, Path(path))
+    return Checkpoint(network.eval(), **about)
+
+
+@contextmanager
+def opened(path: Path, key: str, kind: str) -> Iterator[tuple[Any, str]]:
+    """A file in safetensors of onelook's, and the text of that key in its header; what goes wrong is a CheckpointError."""
     if not os.path.isfile(path):
         raise CheckpointError(f"{path}: there is no such file")
     try:
         with safetensors.safe_open(path, "pt") as file:
             header = file.metadata() or {}
-            if header.get("format") != FORMAT or "network" not in header:
-                raise CheckpointError(f"{path}: is not a checkpoint of onelook's format {FORMAT!r}")
-            about = _about(path, header["network"])
-            with torch.device("meta"):
-                network = create(about["name"], **about["options"])
-            network.check_size(about["size"])
-            check_tensors(path, network, {key: file.get_slice(key) for key in file.keys()})  # noqa: SIM118
-            network.load_state_dict({key: file.get_tensor(key) for key in file.keys()}, assign=True)  # noqa: SIM118
+            if header.get("format") != FORMAT or key not in header:
+                raise CheckpointError(f"{path}: is not {kind} of onelook's format {FORMAT!r}")
+            yield file, header[key]
     except NetworkError as error:
-        raise CheckpointError(f"{path}: {error}") from None
+        raise CheckpointError(f"{path}: {shown(str(error)[:300])}") from None
     except (safetensors.SafetensorError, OSError, RuntimeError) as error:
         reason = shown(" ".join(str(error).split())[:200])
         raise CheckpointError(f"{path}: cannot be read as safetensors: {reason}") from None
-    return Checkpoint(network.eval(), **about)
+
+
+def fill(network: nn.Module, file: Any, path: Path) -> None:
+    """Gives a network on "meta" the tensors of a file, once they are known to be all its own. Raises CheckpointError."""
+    keys = list(file.keys())
+    _check(path, network, {key: file.get_slice(key) for key in keys})
+    network.load_state_dict({key: file.get_tensor(key) for key in keys}, assign=True)
 
 
 def _about(path: Path, text: str) -> dict[str, Any]:
@@ -152,7 +166,7 @@ def _several(values: Any, count: int) -> list[Any]:
     return list(values)
 
 
-def check_tensors(path: Path, network: nn.Module, found: dict[str, Any]) -> None:
+def _check(path: Path, network: nn.Module, found: dict[str, Any]) -> None:
     """Raises CheckpointError where the tensors of the file, by name, are not those of the network."""
     for key, tensor in network.state_dict().items():
         kind = "I64" if tensor.dtype == torch.int64 else "F32"

@@ -6,15 +6,11 @@ import torch
 from torch import Tensor, nn
 
 from onelook.backbones import Backbone
+from onelook.backbones.darknet import leaky
 from onelook.nn.conv import ConvBlock
 from onelook.nn.separable import DepthwiseSeparable, pointwise
 
 PRIOR = 0.01  # pi of "Initialization" in Lin et al., 2017 (arXiv:1708.02002), section 4.1
-
-
-def leaky(channels: tuple[int, int], kernel: int) -> ConvBlock:
-    """Darknet's convolution, with a leaky ReLU of slope 0.1 (arXiv:1506.02640, eq. 2)."""
-    return ConvBlock(channels, kernel, padding=kernel // 2, activation="leaky")
 
 
 def mixing(channels: tuple[int, int], separable: bool) -> ConvBlock:

@@ -1,7 +1,6 @@
 """Trained detectors as files: the weights in safetensors, what they belong to as JSON in its header."""
 
 import json
-import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,9 +11,9 @@ import torch
 from torch import Tensor
 
 from onelook.backbones.backbone import check_sides
-from onelook.checkpoint import check_tensors
+from onelook.checkpoint import fill, opened
 from onelook.detectors import Detector, create
-from onelook.errors import CheckpointError, NetworkError
+from onelook.errors import CheckpointError
 from onelook.runtime import atomic
 from onelook.runtime.picture import shown
 from onelook.runtime.session import FORMAT
@@ -62,25 +61,11 @@ def load(path: str | Path) -> tuple[Trained, Detector]:
     Raises:
         CheckpointError: the file cannot be read, holds no detector of onelook's, or other weights than the network has.
     """
-    path = Path(path)
-    if not os.path.isfile(path):
-        raise CheckpointError(f"{path}: there is no such file")
-    try:
-        with safetensors.safe_open(path, "pt") as file:
-            header = file.metadata() or {}
-            if header.get("format") != FORMAT or "detector" not in header:
-                raise CheckpointError(f"{path}: is not a detector of onelook's format {FORMAT!r}")
-            about = _about(path, header["detector"])
-            with torch.device("meta"):
-                network = create(about.name, **about.options)
-            keys = list(file.keys())
-            check_tensors(path, network, {key: file.get_slice(key) for key in keys})
-            network.load_state_dict({key: file.get_tensor(key) for key in keys}, assign=True)
-    except NetworkError as error:
-        raise CheckpointError(f"{path}: {shown(str(error)[:300])}") from None
-    except (safetensors.SafetensorError, OSError, RuntimeError) as error:
-        reason = shown(" ".join(str(error).split())[:200])
-        raise CheckpointError(f"{path}: cannot be read as safetensors: {reason}") from None
+    with opened(Path(path), "detector", "a detector") as (file, text):
+        about = _about(Path(path), text)
+        with torch.device("meta"):
+            network = create(about.name, **about.options)
+        fill(network, file, Path(path))
     return about, network.eval()
 
 

@@ -9,13 +9,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from onelook.backbones import Backbone
+from onelook.backbones.darknet import leaky
 from onelook.boxes import cxcywh_to_xyxy, iou, xyxy_to_cxcywh
 from onelook.detectors.assignment import last
-from onelook.detectors.blocks import leaky, normalise
+from onelook.detectors.blocks import normalise
 from onelook.detectors.targets import Targets
 from onelook.errors import NetworkError
 from onelook.losses import wide
-from onelook.nn.conv import ConvBlock
 from onelook.nn.decode import Size, decode_yolo_v1
 from onelook.nn.local import Local
 
@@ -56,7 +56,7 @@ class YoloV1(nn.Module):
         cells, outputs = self.side**2, self.side**2 * (classes + boxes * 5)
         self.convolutions = nn.Sequential(
             leaky((backbone.channels[-1], 1024), 3),
-            ConvBlock((1024, 1024), 3, stride=2, padding=1, activation="leaky"),
+            leaky((1024, 1024), 3, stride=2),
             leaky((1024, 1024), 3),
             leaky((1024, 1024), 3),
         )
