@@ -1,8 +1,10 @@
 """COCO's twelve numbers, against pycocotools: on random pictures of every kind, and on real ones."""
 
 import contextlib
+import dataclasses
 import io
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from labelled import SIDE, picture, pictures
+from onelook import data
 from onelook.data.sample import Rle, Sample
 from onelook.metrics import Found, coco_ap
 from onelook.metrics.masks import outlined_area
@@ -118,6 +121,41 @@ def test_masks_of_every_kind_agree_with_pycocotools() -> None:
     assert expected[0] > 0.1
     for detections in (arrays, codes):
         assert numbers(samples, detections, 2, by_masks=True) == pytest.approx(expected, abs=1e-9)
+
+
+@pytest.mark.parametrize(("labels", "by_masks"), [("labels", False), ("segments", True)])
+def test_the_twelve_numbers_of_coco128_are_those_of_pycocotools(
+    labels: str, by_masks: bool, shared: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """Of its 128 pictures for validation (masks: 100), with the objects moved, doubled, lost and misnamed as detections."""
+    from pycocotools import mask
+
+    for name, source in (("images", "images"), ("labels", labels)):
+        (tmp_path / name).symlink_to(shared(f"data/coco128/{source}"))
+    random = np.random.default_rng(3)
+    samples, detections, peers = [], [], []
+    for read in data.read(tmp_path, "val").samples:
+        polygons = tuple(tuple(np.round(8 * part) / 8 for part in own or ()) for own in read.masks)
+        sample = dataclasses.replace(read, boxes=np.round(8 * read.boxes) / 8, areas=read.areas, masks=polygons)
+        chosen = random.integers(len(sample), size=2 * len(sample)) if len(sample) else np.zeros(0, int)
+        shift = np.round(8 * random.normal(0, random.choice([0, 2, 10], (len(chosen), 1)), (len(chosen), 2))) / 8
+        kinds = np.where(
+            random.random(len(chosen)) < 0.8, sample.classes[chosen], random.integers(91, size=len(chosen))
+        )
+        size = sample.height, sample.width
+        codes = [
+            mask.merge(mask.frPyObjects([(part + by).ravel().tolist() for part in sample.masks[i]], *size))
+            for i, by in zip(chosen, shift, strict=True)
+            if by_masks
+        ]
+        boxes = sample.boxes[chosen] + np.tile(shift, 2)
+        found = Found(boxes, random.integers(0, 200, len(chosen)) / 200, kinds)
+        samples.append(sample)
+        detections.append(found._replace(masks=[Rle(size, code["counts"]) for code in codes]))
+        peers.append(found._replace(masks=codes))
+    expected = peer(samples, peers, 91, by_masks)
+    assert 0.1 < expected[0] < 0.9
+    assert numbers(samples, detections, 91, by_masks) == pytest.approx(expected, abs=1e-9)
 
 
 def test_a_difficult_object_counts_neither_way_however_often_it_is_found() -> None:
