@@ -19,6 +19,7 @@ import onelook
 from onelook import Error, NetworkError, TrainingError
 from onelook.conversion import SCORE_THRESHOLD, TRAINED_IOU_THRESHOLD
 from onelook.data import read
+from onelook.data.augment import YOLO_V1, Augmentation
 from onelook.data.sample import Dataset, Sample
 from onelook.detectors import YoloV1, YoloV1Loss, checkpoint
 from onelook.runtime import picture
@@ -26,6 +27,7 @@ from onelook.runtime.resize import place
 from onelook.training import train
 from onelook.training.detection import PRESETS, build, describe
 from onelook.training.run import read_progress
+from onelook.training.settings import Settings
 from onelook.training.validate import DetectorValidation
 from rectangles import ALONE, COLOURS, TINY, classification, detection, settings
 
@@ -200,6 +202,23 @@ def test_yolo_v1_is_built_for_its_size(data: Path) -> None:
     assert raw.shape == (1, 1 * (3 + 2 * 5))
     assert job.evaluate(job.network) == {}
     assert not job.classify
+
+
+def test_yolo_v1_as_in_its_paper_sees_stretched_pictures(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The network itself has millions of weights even at 64 x 64."""
+    seen: list[Settings] = []
+    monkeypatch.setattr(sys.modules["onelook.training.train"], "_go", lambda *given: seen.append(given[2]))
+    for paper in (True, False):
+        train(data, "yolo_v1", settings=SOON, paper=paper, quiet=True)
+    assert seen[0].augmentation == YOLO_V1
+    assert seen[0].augmentation.resize == "stretch"
+    assert seen[1].augmentation == SOON.augmentation
+
+
+@pytest.mark.parametrize("wrong", [{"mosaic": 1.5}, {"flip": -0.1}, {"scale": 1.0}, {"crop": 0.5}])
+def test_an_augmentation_out_of_range_is_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(TrainingError, match=f"{next(iter(wrong))} must be from 0 to"):
+        Settings(augmentation=Augmentation(**wrong))  # type: ignore[arg-type]
 
 
 def test_a_preset_stands_for_its_options(data: Path) -> None:

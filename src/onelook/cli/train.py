@@ -41,11 +41,13 @@ from onelook.errors import Error
 @click.option("--patience", type=int, help="Evaluations without progress after which training ends.  [default: never]")
 @click.option("--workers", type=int, help="Threads that load pictures; as many as there are processors by default.")
 @click.option("--seed", type=int, help="Of everything random.  [default: 0]")
-@click.option("--paper", is_flag=True, help="YOLOv3's loss as in its paper.")
+@click.option("--paper", is_flag=True, help="As in the paper: YOLOv3's loss, YOLOv1's augmentation.")
 @click.option("--box-loss", help="squared, iou, giou, diou or ciou.")
 @click.option("--focal", help="Focal loss for objectness or classes (YOLOv3).")
 @click.option("--gamma", type=float, help="Of the focal loss.")
 @click.option("--focal-alpha", type=float, help="Of the focal loss, 0 to 1.")
+@click.option("--tree", type=path_type, help="Of the classes, for yolo_v2 (YOLO9000): a line a class, 'name parent'.")
+@click.option("--classified", type=path_type, help="Pictures of a class each for yolo_v2 too: a folder a class.")
 @click.option("--split", default="train", show_default=True, help="To train on.")
 @click.option("--validation", default="val", show_default=True, help="The split to measure on.")
 @click.option("--output", "-o", type=path_type, help="Folder of the run; a new one in runs/ by default.")
@@ -64,6 +66,8 @@ def train(
     focal: str | None,
     gamma: float | None,
     focal_alpha: float | None,
+    tree: Path | None,
+    classified: Path | None,
     split: str,
     validation: str,
     output: Path | None,
@@ -108,6 +112,8 @@ def train(
                 how,
                 paper,
                 switches,
+                tree,
+                classified,
                 split,
                 validation,
                 output,

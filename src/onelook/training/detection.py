@@ -30,6 +30,7 @@ def describe(
     alpha: float | None = None,
     paper: bool = False,
     switches: Mapping[str, Any] | None = None,
+    parents: Sequence[int] | None = None,
 ) -> dict[str, Any]:
     """What `build` builds from; JSON.
 
@@ -41,10 +42,18 @@ def describe(
         alpha: width multiplier of a MobileNet.
         paper: the loss of the paper, in place of the one that is recommended.
         switches: attributes of the loss that are to be otherwise.
+        parents: of the classes, for YOLOv2 (YOLO9000's WordTree).
+
+    Raises:
+        TrainingError: no boxes to find anchors for; parents for another network.
     """
     options = {**PRESETS.get(model, {}), "classes": len(dataset.names)}
     name = options.pop("name", model)
     options |= {key: value for key, value in (("backbone", backbone), ("alpha", alpha)) if value is not None}
+    if parents is not None:
+        if name != "yolo_v2":
+            raise TrainingError(f"a tree of classes is for yolo_v2; {model} has no softmax over siblings")
+        options["parents"] = list(parents)
     chosen: dict[str, Any] = {}
     if name == "yolo_v1":
         options["size"] = list(settings.size)

@@ -53,6 +53,8 @@ class Loader:
     def __init__(self, samples: Sequence[Sample], settings: Settings, processes: Processes, classify: bool = False):
         self.samples, self.settings, self.processes, self.classify = samples, settings, processes, classify
         self.steps = max(1, len(samples) // settings.batch)
+        # Only these go into others' mosaics: what a picture of a class as a whole shows is not known to be elsewhere.
+        self._boxed = [i for i, sample in enumerate(samples) if not _is_whole(sample)]
         self.unreadable: dict[int, str] = {}
         self._executor = ThreadPoolExecutor(settings.workers or os.cpu_count(), "onelook-load")
 
@@ -98,7 +100,7 @@ class Loader:
     ) -> "_Made":
         rng = np.random.default_rng(seed)
         first, sample = self._load(index, size)
-        whole = len(sample.labels) > 0 and not len(sample)
+        whole = _is_whole(sample)
         if self.classify:
             image = random_resized_crop(first.image, size, rng)
             if rng.random() < augmentation.flip:
@@ -108,7 +110,7 @@ class Loader:
         if whole:
             augmentation = replace(augmentation, mosaic=0.0)
         made = augment(
-            lambda i: first if i == index else self._load(i, size)[0],
+            lambda i: first if i == index else self._load(self._boxed[i % len(self._boxed)], size)[0],
             index,
             len(self.samples),
             size,
@@ -126,6 +128,11 @@ class Loader:
                 except SourceError as error:
                     self.unreadable[i] = str(error)
         raise TrainingError("none of the pictures can be read")
+
+
+def _is_whole(sample: Sample) -> bool:
+    """Whether it is known what the picture shows, but not where."""
+    return len(sample.labels) > 0 and not len(sample)
 
 
 class _Made(NamedTuple):

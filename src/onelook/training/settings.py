@@ -76,9 +76,9 @@ class Settings:
         for name in ("weight_decay", "warmup", "patience", "workers", "seed"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise TrainingError(f"{name} must be 0 or more; found {getattr(self, name)}")
-        for name in ("flip", "mosaic"):
-            if not 0 <= getattr(self.augmentation, name) <= 1:
-                raise TrainingError(f"{name} must be from 0 to 1; found {getattr(self.augmentation, name)}")
+        for name, most in (("flip", 1), ("mosaic", 1), ("scale", 0.99), ("crop", 0.49)):
+            if not 0 <= getattr(self.augmentation, name) <= most:
+                raise TrainingError(f"{name} must be from 0 to {most:g}; found {getattr(self.augmentation, name)}")
         for name, known in (("optimizer", ("sgd", "adamw")), ("precision", ("float32", "bfloat16", "float16"))):
             if getattr(self, name) not in known:
                 raise TrainingError(f"{name} must be one of {', '.join(known)}; found {getattr(self, name)!r}")

@@ -4,7 +4,7 @@ import dataclasses
 import math
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +16,13 @@ import torch
 from onelook import __version__, backbones
 from onelook.conversion import convert
 from onelook.data import Dataset, Problem, read, splits
+from onelook.data.augment import YOLO_V1
 from onelook.errors import TrainingError
 from onelook.runtime import atomic
 from onelook.runtime.picture import shown
 from onelook.training import classification, detection
 from onelook.training.distributed import Processes, processes, synchronise
+from onelook.training.joint import join, read_tree
 from onelook.training.journal import Journal
 from onelook.training.loader import Loader
 from onelook.training.loop import fit
@@ -59,6 +61,8 @@ def train(
     settings: Settings | None = None,
     paper: bool = False,
     switches: Mapping[str, Any] | None = None,
+    tree: str | Path | None = None,
+    classified: str | Path | None = None,
     split: str = "train",
     validation: str | None = "val",
     folder: str | Path | None = None,
@@ -75,8 +79,10 @@ def train(
         alpha: width multiplier of a MobileNet.
         weights: to start from, see `onelook.training.start.read_weights`; else they are drawn.
         settings: how to train.
-        paper: YOLOv3's loss as in its paper, in place of the recommended one.
+        paper: as in the paper: YOLOv3's loss, in place of the recommended one; YOLOv1's augmentation.
         switches: attributes of the loss (`box`, `focal`, `gamma`, ...).
+        tree: of classes, for YOLOv2 (YOLO9000); see `onelook.training.joint.read_tree`. Its classes are those trained.
+        classified: pictures of one class each that YOLOv2 is trained on too: a folder of a folder a class.
         split, validation: of the dataset, to train on and to measure on. Where there is no such validation, the last
             network is kept.
         folder: for the files; by default a new one, runs/NAME-1.
@@ -92,20 +98,27 @@ def train(
     settings = settings or Settings()
     if settings.backbone_rate is None:
         settings = dataclasses.replace(settings, backbone_rate=1.0 if weights is None else TRAINED_RATE)
+    if paper and model == "yolo_v1":
+        settings = dataclasses.replace(settings, augmentation=YOLO_V1)
+    if (tree or classified) and model != "yolo_v2":
+        raise TrainingError(f"a tree and classified pictures are for yolo_v2; found {model}")
+    known = None if tree is None else read_tree(Path(tree))
+    source = {
+        "path": str(Path(data).resolve()),
+        "split": split,
+        "validation": validation,
+        "classified": None if classified is None else str(Path(classified).resolve()),
+    }
     with processes(device) as own, one_thread_in_opencv():
-        dataset, held_out = _read(Path(data), split, validation, None, quiet or own.rank > 0)
+        dataset, held_out = _read(source, known and known.names, quiet or own.rank > 0)
         if model in backbones.ARCHITECTURES:
             if backbone is not None or switches:
                 raise TrainingError(f"{model} is a classifier; a backbone and a loss's switches are for detectors")
             about = classification.describe(model, dataset, alpha)
         else:
-            about = detection.describe(model, dataset, settings, backbone, alpha, paper, switches)
-        about["data"] = {
-            "path": str(Path(data).resolve()),
-            "split": split,
-            "validation": validation,
-            "pictures": len(dataset),
-        }
+            parents = known and known.parents
+            about = detection.describe(model, dataset, settings, backbone, alpha, paper, switches, parents)
+        about["data"] = {**source, "pictures": len(dataset)}
         place = Path(folder) if folder is not None else _new_folder(Path(data))
         if (place / "last.safetensors").exists():
             raise TrainingError(f"{place}: holds a run already; go on with it by --resume, or choose another folder")
@@ -128,9 +141,7 @@ def resume(
         progress = read_progress(Path(folder) / "last.safetensors")
         about, settings = progress["about"], from_json(progress["settings"])
         source = about["data"]
-        dataset, held_out = _read(
-            Path(source["path"]), source["split"], source["validation"], about["names"], quiet or own.rank > 0
-        )
+        dataset, held_out = _read(source, about["names"], quiet or own.rank > 0)
         if len(dataset) != source["pictures"]:
             raise TrainingError(
                 f"{source['path']}: has {len(dataset)} pictures to train on; it had {source['pictures']} when the run began"
@@ -180,11 +191,13 @@ def _go(
     return Result(folder, path, tuple(run.history), run.best if math.isfinite(run.best) else None)
 
 
-def _read(
-    path: Path, split: str, validation: str | None, names: list[str] | None, quiet: bool
-) -> tuple[Dataset, Dataset | None]:
+def _read(source: Mapping[str, Any], names: Sequence[str] | None, quiet: bool) -> tuple[Dataset, Dataset | None]:
     """The pictures to train on and those to measure on, without those that are not there; says what is wrong."""
-    dataset = _with_pictures(read(path, split, names=names))
+    path, split, validation = Path(source["path"]), source["split"], source["validation"]
+    dataset = read(path, split, names=names)
+    if source.get("classified") is not None:
+        dataset = join(dataset, Path(source["classified"]), split)
+    dataset = _with_pictures(dataset)
     if not dataset.samples:
         raise TrainingError(f"{shown(str(path))}: has no pictures to train on in the split {split!r}")
     held_out = None
