@@ -103,12 +103,7 @@ def train(
     if (tree or classified) and model != "yolo_v2":
         raise TrainingError(f"a tree and classified pictures are for yolo_v2; found {model}")
     known = None if tree is None else read_tree(Path(tree))
-    source = {
-        "path": str(Path(data).resolve()),
-        "split": split,
-        "validation": validation,
-        "classified": None if classified is None else str(Path(classified).resolve()),
-    }
+    source = {"path": data, "split": split, "validation": validation, "classified": classified}
     with processes(device) as own, one_thread_in_opencv():
         dataset, held_out = _read(source, known and known.names, quiet or own.rank > 0)
         if model in backbones.ARCHITECTURES:
@@ -118,7 +113,12 @@ def train(
         else:
             parents = known and known.parents
             about = detection.describe(model, dataset, settings, backbone, alpha, paper, switches, parents)
-        about["data"] = {**source, "pictures": len(dataset)}
+        about["data"] = {
+            **source,
+            "path": str(Path(data).resolve()),
+            "classified": None if classified is None else str(Path(classified).resolve()),
+            "pictures": len(dataset),
+        }
         place = Path(folder) if folder is not None else _new_folder(Path(data))
         if (place / "last.safetensors").exists():
             raise TrainingError(f"{place}: holds a run already; go on with it by --resume, or choose another folder")
