@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 import onelook
 from common import shared, show
@@ -26,8 +27,8 @@ STILL = Augmentation(flip=0, hue=0, saturation=0, value=0, translate=0, scale=0,
 BACKBONE: dict[str, Any] = {"backbone": "mobilenet_v1", "alpha": 0.5}
 RUNS: dict[str, dict[str, Any]] = {
     "yolo_v1": {"size": (448, 448), "epochs": 120, "learning_rate": 1e-3},
-    "yolo_v2": {"size": (416, 416), "epochs": 150, "learning_rate": 3e-3},
-    "yolo_v3": {"size": (416, 416), "epochs": 150, "learning_rate": 3e-3},
+    "yolo_v2": {"size": (320, 320), "epochs": 150, "learning_rate": 3e-3},
+    "yolo_v3": {"size": (320, 320), "epochs": 150, "learning_rate": 3e-3},
 }
 
 
@@ -56,7 +57,11 @@ def main() -> None:
             write([data], Path(folder) / "data", "yolo")
             resize = "stretch" if model == "yolo_v1" else "letterbox"
             settings = Settings(
-                batch=8, weight_decay=0.0, augmentation=dataclasses.replace(STILL, resize=resize), **RUNS[model]
+                batch=8,
+                weight_decay=0.0,
+                precision="bfloat16" if torch.cpu._is_avx512_bf16_supported() else "float32",
+                augmentation=dataclasses.replace(STILL, resize=resize),
+                **RUNS[model],
             )
             start = time.perf_counter()
             result = onelook.train(

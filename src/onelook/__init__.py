@@ -23,6 +23,8 @@ from onelook.errors import (
 )
 
 if TYPE_CHECKING:
+    from onelook.benchmarking import Benchmark as Benchmark
+    from onelook.benchmarking import benchmark as benchmark
     from onelook.conversion import convert as convert
     from onelook.evaluation import Evaluation as Evaluation
     from onelook.evaluation import evaluate as evaluate
@@ -33,6 +35,10 @@ if TYPE_CHECKING:
     from onelook.runtime.detections import Detection as Detection
     from onelook.runtime.detections import Detections as Detections
     from onelook.runtime.detector import Detector as Detector
+    from onelook.runtime.masks import Masks as Masks
+    from onelook.runtime.segmentation import Region as Region
+    from onelook.runtime.segmentation import Segmentation as Segmentation
+    from onelook.runtime.segmenter import Segmenter as Segmenter
     from onelook.training.train import resume as resume
     from onelook.training.train import train as train
 
@@ -40,6 +46,8 @@ __version__ = "0.1.0"
 
 # Loaded when first used, so that `import onelook` costs nothing.
 _LAZY = {
+    "Benchmark": "onelook.benchmarking",
+    "benchmark": "onelook.benchmarking",
     "Classification": "onelook.runtime.classification",
     "Classifier": "onelook.runtime.classifier",
     "Detection": "onelook.runtime.detections",
@@ -47,6 +55,10 @@ _LAZY = {
     "Detector": "onelook.runtime.detector",
     "Evaluation": "onelook.evaluation",
     "Label": "onelook.runtime.classification",
+    "Masks": "onelook.runtime.masks",
+    "Region": "onelook.runtime.segmentation",
+    "Segmentation": "onelook.runtime.segmentation",
+    "Segmenter": "onelook.runtime.segmenter",
     "convert": "onelook.conversion",
     "evaluate": "onelook.evaluation",
     "load": "onelook.loading",
@@ -55,6 +67,7 @@ _LAZY = {
 }
 
 __all__ = [
+    "Benchmark",
     "CheckpointError",
     "Classification",
     "Classifier",
@@ -66,12 +79,17 @@ __all__ = [
     "Error",
     "Evaluation",
     "Label",
+    "Masks",
     "MissingDependencyError",
     "ModelError",
     "NetworkError",
+    "Region",
+    "Segmentation",
+    "Segmenter",
     "SourceError",
     "TrainingError",
     "ZooError",
+    "benchmark",
     "convert",
     "evaluate",
     "load",

@@ -11,10 +11,14 @@ from onelook.errors import ModelError
 from onelook.runtime.classifier import Classifier
 from onelook.runtime.detector import Detector
 from onelook.runtime.model import check_threads
+from onelook.runtime.segmenter import Segmenter
 from onelook.runtime.session import open_session
 
 DEFAULT_MODEL = "helmets"
 DEFAULT_CLASSIFIER = "mobilenet_v2_1.0_224"
+KINDS: dict[str, type[Detector | Classifier | Segmenter]] = {
+    kind.task: kind for kind in (Detector, Classifier, Segmenter)
+}
 CONVERTED = (".tflite", ".safetensors")  # suffixes of files that hold a whole model
 
 
@@ -25,8 +29,8 @@ def load(
     threads: int | None = None,
     streams: int = 1,
     precision: str = "float32",
-) -> Detector | Classifier:
-    """Load a model: a `Detector`, or a `Classifier` where the file says so.
+) -> Detector | Classifier | Segmenter:
+    """Load a model: a `Detector`, or a `Classifier` or `Segmenter` where the file says so.
 
     Args:
         model: the path of a model file; "helmets", which comes with onelook; another name that `onelook models` lists,
@@ -44,8 +48,7 @@ def load(
     path = model_file(model, class_names)
     check_threads(threads)
     session = open_session(path, engine, threads, streams, precision)
-    kind = Classifier if session.info.task == "classify" else Detector
-    return kind(path, engine, threads, streams, precision, session)
+    return KINDS[session.info.task](path, engine, threads, streams, precision, session)
 
 
 def model_file(model: Source, class_names: str | Path | Sequence[str] | None = None) -> Path:

@@ -13,7 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 
-from onelook.data import FORMATS, Dataset, Rle, Sample, masks, read, splits
+from onelook import rle
+from onelook.data import FORMATS, Dataset, Rle, Sample, read, splits
 from onelook.data.sample import FLAGS, Mask
 from onelook.data.writing import convert, write
 from onelook.errors import DataError, Error
@@ -31,7 +32,7 @@ def some_masks(draw: st.DrawFn, box: np.ndarray) -> Mask:
         return None
     if kind == "rle":
         edges = sorted(draw(st.lists(st.integers(0, WIDTH * HEIGHT), max_size=6)))
-        return Rle((HEIGHT, WIDTH), masks.compress(np.diff([0, *edges, WIDTH * HEIGHT])))
+        return Rle((HEIGHT, WIDTH), rle.compress(np.diff([0, *edges, WIDTH * HEIGHT])))
     x1, y1, x2, y2 = box
     polygon = np.array([[x1, y1], [x2, y1], [x2, y2]], np.float32)
     return (polygon,) if kind == "polygon" else (polygon, polygon[::-1])

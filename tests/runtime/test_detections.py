@@ -7,12 +7,15 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis.extra import numpy as nps
 from numpy.typing import NDArray
 from PIL import Image
+from pycocotools import mask as coco_mask
 
 from onelook.errors import Error
 from onelook.names import COCO
 from onelook.runtime.detections import Detection, Detections
+from onelook.runtime.draw import colour
 
 NAMES = ("person", "dog", "traffic light")
 
@@ -179,6 +182,105 @@ def test_the_dictionary_survives_json_and_gives_back_the_same_boxes(found: Detec
         np.testing.assert_allclose(row["box"], one.box, atol=0.0051)
         assert row["score"] == pytest.approx(one.score, abs=0.51e-5)
         assert (row["name"], row["class"]) == (one.name, one.class_id)
+
+
+# Masks.
+
+
+@st.composite
+def with_masks(draw: st.DrawFn) -> tuple[Detections, NDArray[np.bool_]]:
+    count, height, width = draw(st.integers(0, 4)), draw(st.integers(1, 12)), draw(st.integers(1, 12))
+    masks = draw(nps.arrays(np.bool_, (count, height, width)))
+    ids = [draw(st.integers(0, 2)) for _ in range(count)]
+    scores = np.linspace(0.9, 0.3, count)
+    return Detections(np.zeros((count, 4)), scores, ids, NAMES, width, height, masks=masks), masks  # type: ignore[arg-type]
+
+
+@given(with_masks(), st.data())
+def test_masks_stay_with_their_detections(made: tuple[Detections, NDArray[np.bool_]], data: st.DataObject) -> None:
+    found, masks = made
+    mask = np.array(data.draw(st.lists(st.booleans(), min_size=len(found), max_size=len(found))), bool)
+    part = data.draw(st.slices(len(found)))
+    for one, expected in (
+        (found, masks),
+        (found[mask], masks[mask]),
+        (found[mask.tolist()], masks[mask]),
+        (found[part], masks[part]),
+        (found[[]], masks[:0]),
+        (found.filter(0.5, {"dog"}), masks[(found.scores >= 0.5) & (found.classes == 1)]),
+    ):
+        np.testing.assert_array_equal(np.asarray(one.masks), expected)
+
+
+@given(with_masks())
+def test_json_and_coco_have_the_run_lengths_of_each_mask(made: tuple[Detections, NDArray[np.bool_]]) -> None:
+    found, masks = made
+    codes = [coco_mask.encode(np.asfortranarray(mask, np.uint8)) for mask in masks]
+    expected = [{"size": list(code["size"]), "counts": code["counts"].decode()} for code in codes]
+    data = json.loads(json.dumps(found.to_dict(), allow_nan=False))
+    assert [row["rle"] for row in data["detections"]] == expected
+    assert [row["segmentation"] for row in json.loads(json.dumps(found.to_coco()))] == expected
+    assert [row["score"] for row in data["detections"]] == pytest.approx(found.scores.tolist(), abs=1e-5)
+
+
+@given(with_masks())
+def test_polygons_give_back_each_mask(made: tuple[Detections, NDArray[np.bool_]]) -> None:
+    found, masks = made
+    rows = json.loads(json.dumps(found.to_polygons()))["detections"]
+    for row, mask in zip(rows, masks, strict=True):
+        assert bool(row["polygons"]) == mask.any()
+        if row["polygons"]:
+            filled = coco_mask.merge(coco_mask.frPyObjects(row["polygons"], *mask.shape))
+            assert filled == coco_mask.encode(np.asfortranarray(mask, np.uint8))
+
+
+@given(with_masks())
+def test_the_png_numbers_the_objects_with_the_first_on_top(made: tuple[Detections, NDArray[np.bool_]]) -> None:
+    found, masks = made
+    read = np.asarray(Image.open(io.BytesIO(found.to_png())))
+    for y, x in np.ndindex(read.shape):
+        assert read[y, x] == next((i + 1 for i in range(len(masks)) if masks[i, y, x]), 0)
+
+
+def test_more_than_255_objects_are_numbered_in_16_bits() -> None:
+    masks = np.eye(300, dtype=bool)[:, None]
+    found = Detections(np.zeros((300, 4)), np.ones(300), [0] * 300, NAMES, 300, 1, masks=masks)  # type: ignore[arg-type]
+    read = np.asarray(Image.open(io.BytesIO(found.to_png())))
+    assert read.ravel().tolist() == list(range(1, 301))
+
+
+def test_without_masks_nothing_is_said_of_them_and_what_needs_them_is_an_error() -> None:
+    found = detections()
+    assert not any("rle" in row for row in found.to_dict()["detections"])
+    assert not any("segmentation" in row for row in found.to_coco())
+    for ask in (found.to_png, found.to_polygons):
+        with pytest.raises(Error, match="there are no masks: the model finds boxes alone"):
+            ask()
+
+
+def test_masks_of_another_number_or_size_are_refused() -> None:
+    for shape in ((2, 80, 100), (3, 100, 80)):
+        with pytest.raises(ValueError, match=r"Masks\(. of .*\) for 3 boxes in a picture of 100 × 80"):
+            detections(masks=np.zeros(shape, bool))
+
+
+def test_masks_are_painted_under_boxes_and_each_object_has_its_colour() -> None:
+    masks = np.zeros((2, 80, 100), bool)
+    masks[0, 20:60, 20:60], masks[1, 30:70, 30:90] = True, True
+    found = detections(
+        boxes=[[20, 20, 60, 60], [30, 30, 90, 70]], scores=[0.9, 0.5], classes=[1, 1], masks=masks, image=grey()
+    )
+    drawn = found.draw()
+    for y, x, number in ((59, 55, 0), (69, 75, 1), (60, 89, 1)):
+        assert tuple(drawn[y, x]) == colour(number)
+    for y, x, number in ((40, 40, 0), (50, 50, 0), (65, 75, 1)):
+        assert not np.isin(drawn[y, x], (100,)).all()
+        nearest = [np.abs(drawn[y, x].astype(int) - colour(i)).sum() for i in range(2)]
+        assert int(np.argmin(nearest)) == number
+    assert (found.image == 100).all()
+
+
+# Numbers and names.
 
 
 def test_numbers_are_written_short() -> None:

@@ -91,6 +91,30 @@ def test_pictures_longer_than_opencv_can_warp_are_placed() -> None:
     assert placement.to_picture(np.array([[0, 15, 32, 17]], np.float32))[0, 2] == pytest.approx(70_000)
 
 
+@settings(deadline=None)
+@given(
+    width=st.integers(1, 300),
+    height=st.integers(1, 300),
+    columns=st.sampled_from([32, 64, 96]),
+    rows=st.sampled_from([32, 64, 96]),
+    resize=st.sampled_from(["letterbox", "stretch"]),
+    sampling=st.sampled_from(["linear", "darknet"]),
+)
+def test_each_pixel_of_the_picture_has_the_nearest_of_its_part_of_the_input(
+    width: int, height: int, columns: int, rows: int, resize: str, sampling: str
+) -> None:
+    canvas = np.zeros((rows, columns, 3), np.uint8)
+    placement = place(np.full((height, width, 3), 77, np.uint8), canvas, resize, sampling)
+    if sampling == "darknet":  # which may leave a row black
+        place(np.full((height, width, 3), 77, np.uint8), canvas, resize, "linear")
+    mine = (canvas == 77).all(-1)
+    places = mine.any(1).nonzero()[0], mine.any(0).nonzero()[0]
+    for own, side, found in zip(places, (height, width), placement.pixels(), strict=True):
+        centres = [Fraction(2 * i + 1, 2) * len(own) / side for i in range(side)]
+        assert found.tolist() == [own[0] + int(centre) for centre in centres]
+        assert len(own) > side or set(found.tolist()) == set(own.tolist())
+
+
 # Crops.
 
 

@@ -23,6 +23,7 @@ from pycocotools import coco
 from onelook.errors import Error
 from onelook.runtime.classification import Classification
 from onelook.runtime.detections import Detections
+from onelook.runtime.segmentation import Segmentation
 from onelook.runtime.writers import check_formats, open_writer, run_folder
 
 ALL = ("json", "coco", "csv", "yolo", "jpg")
@@ -298,6 +299,54 @@ def test_an_interruption_leaves_complete_files_of_what_was_classified(tmp_path: 
     assert tree(tmp_path) == ["results.csv", "results.json"]
     assert len(json.loads((tmp_path / "results.json").read_text("utf-8"))["images"]) == 1
     assert len((tmp_path / "results.csv").read_text("utf-8").splitlines()) == 6
+
+
+# Of segmenters, and of detectors that give masks.
+
+
+def segmented(source: str = "street.jpg", **changes: Any) -> Segmentation:
+    mask = np.zeros((48, 64), np.uint8)
+    mask[10:30, 5:50] = 1
+    image = np.full((48, 64, 3), (40, 90, 160), np.uint8)
+    return Segmentation(mask, ("background", "пёс"), 64, 48, source, image, **changes)
+
+
+def with_masks(source: str = "street.jpg", **changes: Any) -> Detections:
+    masks = np.zeros((2, 48, 64), bool)
+    masks[0, 2:40, 1:30] = masks[1, 5:9, 5:60] = True
+    return found(source, masks=masks, **changes)
+
+
+@pytest.mark.parametrize("make", [segmented, with_masks])
+def test_every_format_of_masks_gives_exactly_its_files(make: Any, tmp_path: Path) -> None:
+    with open_writer(("json", "polygons", "png", "jpg"), tmp_path, task="segment") as writer:
+        writer.write(make("a/x.jpg"))
+        writer.write(make("b/x.jpg"))
+        for frame in (0, 12):
+            writer.write(make("clip.mp4", frame=frame))
+    files = "clip.mp4 clip_000000.png clip_000012.png polygons.json results.json x-2.jpg x-2.png x.jpg x.png"
+    assert tree(tmp_path) == files.split()
+    assert sorted(path.name for path in writer.files) == tree(tmp_path)
+    for file, of in (("results.json", "to_dict"), ("polygons.json", "to_polygons")):
+        images = json.loads((tmp_path / file).read_text("utf-8"))["images"]
+        expected = [getattr(make("a/x.jpg"), of)(), getattr(make("clip.mp4", frame=12), of)()]
+        assert [images[0], images[3]] == json.loads(json.dumps(expected))
+    assert (tmp_path / "clip_000012.png").read_bytes() == make().to_png()
+    with Image.open(tmp_path / "x.jpg") as image:
+        assert np.abs(np.asarray(image, float) - make().draw()).mean() < 8
+
+
+def test_a_map_never_replaces_a_picture_of_the_user(tmp_path: Path) -> None:
+    (tmp_path / "x.png").write_text("mine")
+    with open_writer(("png",), tmp_path, [tmp_path], "segment") as writer:
+        writer.write(segmented(str(tmp_path / "x.png")))
+    assert (tmp_path / "x.png").read_text() == "mine"
+    assert tree(tmp_path) == ["x-2.png", "x.png"]
+
+
+def test_formats_of_boxes_are_refused_to_masks_in_one_line() -> None:
+    with pytest.raises(Error, match="cannot save as 'yolo'; the formats are json, polygons, png, jpg"):
+        check_formats(["yolo"], "segment")
 
 
 # Videos.

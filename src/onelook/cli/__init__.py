@@ -7,6 +7,7 @@ import click
 
 from onelook import __version__
 from onelook.cli.anchors import anchors
+from onelook.cli.benchmark import benchmark
 from onelook.cli.classify import classify
 from onelook.cli.convert import convert
 from onelook.cli.data import data
@@ -14,6 +15,7 @@ from onelook.cli.detect import detect
 from onelook.cli.evaluate import evaluate
 from onelook.cli.info import info
 from onelook.cli.models import models
+from onelook.cli.segment import segment
 from onelook.cli.train import train
 from onelook.errors import Error
 
@@ -47,5 +49,5 @@ def app() -> None:
     """Object detection as the papers define it, run fast on an ordinary CPU."""
 
 
-for verb in (detect, classify, convert, info, models, data, anchors, train, evaluate):
+for verb in (detect, classify, segment, convert, info, models, data, anchors, train, evaluate, benchmark):
     app.add_command(verb)

@@ -22,6 +22,7 @@ def info(model: str, as_json: bool) -> None:
         "file": str(found.path),
         "bytes": found.path.stat().st_size,
         "task": found.task,
+        **({"masks": found.masks} if detector else {}),
         "classes": list(found.names),
         "input": {"width": width, "height": height, "dynamic_size": found.dynamic_size, "batch": found.batch},
         "resize": found.resize,
@@ -38,7 +39,7 @@ def info(model: str, as_json: bool) -> None:
     resize = f"crop of {found.crop:.1%}" if found.resize == "crop" else found.resize
     rows = {
         "file": f"{found.path} ({found.path.stat().st_size / 1e6:.1f} MB)",
-        "task": found.task,
+        "task": found.task + (", with the mask of each object" if found.masks else ""),
         "classes": f"{len(found.names)}: {shown}",
         "input": f"{width} x {height}{' or any multiple of 32' if found.dynamic_size else ''}, {resize}, "
         f"{found.batch or 'any number of'} pictures a run",

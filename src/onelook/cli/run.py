@@ -1,4 +1,4 @@
-"""What `detect` and `classify` have in common: pictures through a model, results on the screen and into files."""
+"""What `detect`, `classify` and `segment` have in common: pictures through a model, results on the screen and into files."""
 
 import contextlib
 import json
@@ -17,15 +17,16 @@ from onelook.errors import Error, ModelError, SourceError
 if TYPE_CHECKING:
     from onelook.runtime.classification import Classification
     from onelook.runtime.detections import Detections
+    from onelook.runtime.segmentation import Segmentation
 
 path_type = click.Path(path_type=Path)
 
-Found = TypeVar("Found", "Detections", "Classification")
+Found = TypeVar("Found", "Detections", "Classification", "Segmentation")
 OnError = Callable[[SourceError], None]
 
 
 def run_options(command: Callable[..., int]) -> Callable[..., int]:
-    """The options of both verbs, behind those that they have of their own."""
+    """The options of these verbs, behind those that they have of their own."""
     options = (
         click.option("--output", "-o", type=path_type, help="Folder to write to; runs/VERB-1, -2, ... by default."),
         click.option(
@@ -46,7 +47,10 @@ def run_options(command: Callable[..., int]) -> Callable[..., int]:
 def open_model(
     model: str, task: str, sources: Sequence[str], engine: str, precision: str, threads: int | None
 ) -> tuple[Any, int | None]:
-    """The model for a task, and how many pictures there are where that can be known."""
+    """The model for a task, and how many pictures there are where that can be known.
+
+    To segment, one that finds objects serves too, where it gives their masks.
+    """
     import cv2
 
     from onelook.loading import load
@@ -58,7 +62,7 @@ def open_model(
     if streams > 1:
         cv2.setNumThreads(1)  # each picture has a thread; OpenCV's own would only get in their way
     loaded = load(model, engine=engine, threads=threads, streams=streams, precision=precision)
-    if loaded.task != task:
+    if loaded.task != task and not (task == "segment" and loaded.info.masks):
         raise ModelError(f"{model}: is a model to {loaded.task}, not to {task}; use 'onelook {loaded.task}'")
     return loaded, total
 

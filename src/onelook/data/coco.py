@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from onelook.data import masks
+from onelook import rle
 from onelook.data.files import Problems, folders, is_name, listing, read_bytes
 from onelook.data.header import try_size
 from onelook.data.placing import Placed, Placer, missing_note, shortest
@@ -131,12 +131,12 @@ def _rle(value: dict[str, Any]) -> Rle | _BadMask:
     try:
         if isinstance(counts, str):
             text = counts.encode("ascii")
-            lengths = masks.runs(text)
+            lengths = rle.runs(text)
         else:
             lengths = np.array(counts, np.int64)
             if lengths.ndim != 1 or not len(lengths) or lengths.min() < 0 or lengths.max() > size[0] * size[1]:
                 raise ValueError
-            text = masks.compress(lengths)
+            text = rle.compress(lengths)
     except (ValueError, TypeError, OverflowError):
         return _BadMask("the run lengths cannot be read")
     if lengths.sum() != size[0] * size[1]:

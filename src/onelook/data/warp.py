@@ -30,6 +30,20 @@ def through(matrix: Matrix, points: NDArray[np.floating]) -> NDArray[np.floating
     return points @ matrix[:2, :2].T + matrix[:2, 2]
 
 
+def warp_nearest(classes: NDArray[np.uint8], matrix: Matrix, canvas: NDArray[np.uint8], outside: int) -> None:
+    """Fill the canvas [h, w] with the numbers [H, W], those that lie nearest, and with `outside` where there are none."""
+    centres = moved(-0.5, -0.5) @ matrix @ moved(0.5, 0.5)  # OpenCV's coordinates
+    cv2.warpAffine(
+        classes,
+        centres[:2],
+        canvas.shape[::-1],
+        dst=canvas,
+        flags=cv2.INTER_NEAREST,
+        borderMode=cv2.BORDER_CONSTANT,
+        borderValue=(outside,),
+    )
+
+
 def warp(image: NDArray[np.uint8], matrix: Matrix, canvas: NDArray[np.uint8]) -> None:
     """Fill the canvas [h, w, 3] with the picture [H, W, 3] and with grey where the picture is not.
 

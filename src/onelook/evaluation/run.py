@@ -29,6 +29,7 @@ from onelook.metrics.coco import need
 from onelook.runtime.classifier import Classifier
 from onelook.runtime.detector import Detector
 from onelook.runtime.picture import shown
+from onelook.runtime.segmenter import Segmenter
 from onelook.runtime.session import processors
 
 METRICS = ("coco", "coco-masks", "voc", "voc2007", "open-images", "top-k")
@@ -93,7 +94,10 @@ def evaluate(
             return _stored(Path(model), dataset, metric)
         if metric == "coco-masks":
             raise Error("the metric coco-masks is for results in a file; models that find masks are yet to come")
-        model = load(model, engine=engine, precision=precision, threads=threads, streams=threads or processors())
+        loaded = load(model, engine=engine, precision=precision, threads=threads, streams=threads or processors())
+        if isinstance(loaded, Segmenter):
+            raise Error(f"{loaded.info.path}: is a model to segment; those cannot be measured yet")
+        model = loaded
     if (metric == "top-k") != (model.task == "classify"):
         raise Error(f"the metric {metric} is not for a model to {model.task}")
     if isinstance(model, Classifier):

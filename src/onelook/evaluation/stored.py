@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from onelook import rle
 from onelook.data import Dataset, Rle
-from onelook.data.masks import compress, runs
 from onelook.errors import DataError
 from onelook.metrics import Found
 from onelook.metrics.coco import need
@@ -141,8 +141,8 @@ def _masks(rows: Sequence[Row], dataset: Dataset, pictures: NDArray[np.int64], p
             counts = code["counts"]
             if tuple(code["size"]) != size:
                 raise ValueError
-            text = counts.encode() if isinstance(counts, str) else compress(np.array(counts, np.int64))
-            if runs(text).sum() != size[0] * size[1]:
+            text = counts.encode() if isinstance(counts, str) else rle.compress(np.array(counts, np.int64))
+            if rle.runs(text).sum() != size[0] * size[1]:
                 raise ValueError
         except (KeyError, TypeError, ValueError, AttributeError):
             raise DataError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, overload
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from onelook.errors import Error
 from onelook.runtime import result
+from onelook.runtime.masks import Index, Masks
 
 
 class Detection(NamedTuple):
@@ -28,9 +29,6 @@ class Detection(NamedTuple):
     """Index into the model's classes."""
     name: str
     """Name of that class."""
-
-
-Index = slice | Sequence[int] | Sequence[bool] | NDArray[np.integer[Any]] | NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -66,6 +64,8 @@ class Detections:
     """Seconds since the start of the video."""
     fps: float | None = None
     """Frames a second of that video."""
+    masks: Masks | None = None
+    """Of a model that says which pixels belong to each object: like an array bool [N, H, W], which it may be made of."""
 
     def __post_init__(self) -> None:
         boxes = np.asarray(self.boxes, np.float32).reshape(-1, 4)
@@ -86,6 +86,11 @@ class Detections:
         for name, value in (("boxes", boxes), ("scores", scores), ("classes", classes)):
             object.__setattr__(self, name, value)
         object.__setattr__(self, "class_names", tuple(self.class_names))
+        if self.masks is not None:
+            masks = self.masks if isinstance(self.masks, Masks) else Masks.of(np.asarray(self.masks))
+            if len(masks) != len(boxes) or (masks.height, masks.width) != (self.height, self.width):
+                raise ValueError(f"{masks} for {len(boxes)} boxes in a picture of {self.width} × {self.height}")
+            object.__setattr__(self, "masks", masks)
 
     def __repr__(self) -> str:
         found = ", ".join(f"{count} {name}" for name, count in Counter(self.names).most_common()) or "nothing"
@@ -126,7 +131,11 @@ class Detections:
         if not isinstance(index, slice):
             index = np.asarray(index, None if len(index) else np.intp)
         return dataclasses.replace(
-            self, boxes=self.boxes[index], scores=self.scores[index], classes=self.classes[index]
+            self,
+            boxes=self.boxes[index],
+            scores=self.scores[index],
+            classes=self.classes[index],
+            masks=None if self.masks is None else self.masks[index],
         )
 
     def filter(self, score: float | None = None, names: Iterable[str] | None = None) -> Detections:
@@ -151,6 +160,8 @@ class Detections:
     def draw(self, image: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
         """The picture with a box and a label ("dog 0.92") for each detection: a copy, RGB uint8 [H, W, 3].
 
+        Where there are masks they are painted under the boxes, and each object has a colour of its own.
+
         Args:
             image: the picture that the boxes belong to; by default the one that was kept, or else it is read again from
                 `source`.
@@ -158,11 +169,14 @@ class Detections:
         Raises:
             Error: there is no picture to draw on, or it is of another size than the one that was looked at.
         """
-        from onelook.runtime import draw
+        from onelook.runtime import draw, paint
 
         canvas = result.picture_of(self, image)
         labels = [f"{name} {score:.2f}" for name, score in zip(self.names, self.scores.tolist(), strict=True)]
-        return draw.draw(canvas, self.boxes, self.classes, labels)
+        if self.masks is None:
+            return draw.draw(canvas, self.boxes, self.classes, labels)
+        numbers = np.arange(len(self))
+        return draw.draw(paint.objects(canvas, self.masks), self.boxes, numbers, labels)
 
     def save(self, path: str | Path) -> Path:
         """Draws the picture into a file, in the format of its suffix (.jpg, .png, .webp, ...), and gives its path.
@@ -176,26 +190,65 @@ class Detections:
         """Everything but the pixels, ready for JSON.
 
         {"source", "width", "height", "detections": [{"name", "class", "score", "box": [x1, y1, x2, y2]}, ...]}, with
-        "frame" and "time" (seconds) for a picture of a video. Pixels to two decimals, scores to five.
+        "frame" and "time" (seconds) for a picture of a video, and "rle" of each where there are masks: COCO's compressed
+        run lengths. Pixels to two decimals, scores to five.
         """
+        return self._rows({} if self.masks is None else {"rle": self.masks.rle})
+
+    def to_polygons(self) -> dict[str, Any]:
+        """As `to_dict`, with "polygons" of each, [[x1, y1, x2, y2, ...], ...], in place of "rle".
+
+        They are COCO's polygons, along the borders of the pixels (`onelook.runtime.outlines`). Raises Error where there
+        are no masks.
+        """
+        return self._rows({"polygons": lambda i: result.flat(self._need_masks().polygons(i))})
+
+    def _rows(self, more: Mapping[str, Callable[[int], Any]]) -> dict[str, Any]:
+        """What `to_dict` gives; `more` has what else is said of each detection, by its number."""
         return {
             **result.describe(self),
             "detections": [
-                {"name": name, "class": class_id, "score": score, "box": box}
-                for name, class_id, score, box in zip(
-                    self.names,
-                    self.classes.tolist(),
-                    result.rounded(self.scores, 5),
-                    result.rounded(self.boxes, 2),
-                    strict=True,
+                {
+                    "name": name,
+                    "class": class_id,
+                    "score": score,
+                    "box": box,
+                    **{key: value(i) for key, value in more.items()},
+                }
+                for i, (name, class_id, score, box) in enumerate(
+                    zip(
+                        self.names,
+                        self.classes.tolist(),
+                        result.rounded(self.scores, 5),
+                        result.rounded(self.boxes, 2),
+                        strict=True,
+                    )
                 )
             ],
         }
 
+    def to_png(self) -> bytes:
+        """A grey PNG of which object each pixel belongs to: the number in this list from 1 on, the first on top; 0: none.
+
+        It has 8 bits a pixel, and 16 where there are more than 255 objects. Raises Error where there are no masks.
+        """
+        masks = self._need_masks()
+        numbers = np.zeros((self.height, self.width), np.uint8 if len(self) < 256 else np.uint16)
+        for i in reversed(range(len(self))):
+            (x, y), part = masks.part(i)
+            numbers[y : y + len(part), x : x + part.shape[1]][part] = i + 1
+        return result.png(numbers)
+
+    def _need_masks(self) -> Masks:
+        if self.masks is None:
+            raise Error("there are no masks: the model finds boxes alone")
+        return self.masks
+
     def to_coco(self, image_id: int | str | None = None) -> list[dict[str, Any]]:
         """Rows of a COCO results file (https://cocodataset.org/#format-results), one a detection.
 
-        {"image_id", "category_id", "bbox": [x, y, width, height], "score"}; pixels to two decimals, scores to five.
+        {"image_id", "category_id", "bbox": [x, y, width, height], "score"}; pixels to two decimals, scores to five. Where
+        there are masks, "segmentation" has their run lengths.
 
         Args:
             image_id: by default the property of that name.
@@ -206,12 +259,15 @@ class Detections:
         ids = category_ids(self.class_names)
         corners = self.boxes.astype(np.float64)
         bboxes = np.concatenate([corners[:, :2], corners[:, 2:] - corners[:, :2]], 1)
-        return [
+        rows = [
             {"image_id": image_id, "category_id": ids[class_id], "bbox": bbox, "score": score}
             for class_id, bbox, score in zip(
                 self.classes.tolist(), result.rounded(bboxes, 2), result.rounded(self.scores, 5), strict=True
             )
         ]
+        if self.masks is None:
+            return rows
+        return [{**row, "segmentation": self.masks.rle(i)} for i, row in enumerate(rows)]
 
     def to_yolo(self) -> str:
         """YOLO text, a line for each detection: class, centre x, centre y, width, height, score.

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from onelook.errors import Error, ModelError, SourceError
 from onelook.runtime.detections import Detections
+from onelook.runtime.masks import Masks
 from onelook.runtime.model import Model, check_batch, collect, load_pictures
 from onelook.runtime.resize import Placement
 from onelook.runtime.session import Session
@@ -79,13 +80,22 @@ class Detector(Model[Detections]):
     ) -> list[Detections | SourceError]:
         info = session.info
         canvas, loaded = load_pictures(some, info, settings.size)
-        boxes, scores, classes, batch_index = session.run(canvas, settings.score_threshold, settings.iou_threshold)
+        boxes, scores, classes, batch_index, *more = session.run(
+            canvas, settings.score_threshold, settings.iou_threshold
+        )
         if len(classes) and not 0 <= classes.min() <= classes.max() < len(info.names):
             raise ModelError(f"{info.path}: finds class {classes.max()}; its metadata names {len(info.names)} classes")
+        if more and more[0].shape != (len(boxes), *settings.size):
+            raise ModelError(
+                f"{info.path}: gives masks of shape {more[0].shape}; expected ({len(boxes)}, {settings.size[0]}, "
+                f"{settings.size[1]}), one of each detection in pixels of the input"
+            )
 
         def detections(i: int, placement: Placement, about: dict[str, Any]) -> Detections:
             mine = batch_index == i
-            return Detections(placement.to_picture(boxes[mine]), scores[mine], classes[mine], info.names, **about)
+            masks = Masks.of(more[0][mine], *placement.pixels()) if more else None
+            found = placement.to_picture(boxes[mine])
+            return Detections(found, scores[mine], classes[mine], info.names, **about, masks=masks)
 
         return collect(some, loaded, detections, keep_images)
 

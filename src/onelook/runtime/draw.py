@@ -44,9 +44,7 @@ def draw(
     """
     canvas = np.array(image, order="C")
     height, width = canvas.shape[:2]
-    scale = math.sqrt(height * width)
-    line_width = max(1, round(scale * LINE_WIDTH))
-    font_size = max(MIN_FONT_SIZE, round(scale * FONT_SIZE))
+    line_width = max(1, round(math.sqrt(height * width) * LINE_WIDTH))
 
     visible, outlines, line_widths = _outlines(boxes, line_width, width, height)
     colours = [colour(int(classes[i])) for i in visible]
@@ -57,15 +55,30 @@ def draw(
         canvas[y1:y2, x1 : x1 + line] = colours[i]
         canvas[y1:y2, x2 - line : x2] = colours[i]
 
-    texts = [_fit(drawable(labels[i][:MAX_LETTERS]), font_size, width, height) for i in visible]
-    sizes = np.array([label_size(text, font_size) for text in texts], np.int64).reshape(-1, 2)
-    places = place_labels(outlines, sizes, width, height)
-    for i in reversed(range(len(visible))):
-        x1, y1, x2, y2 = places[i]
-        if x1 < x2:
-            canvas[y1:y2, x1:x2] = colours[i]
-            _put_text(canvas[y1:y2, x1:x2], texts[i], font_size, text_colour(colours[i]))
+    texts, sizes, font_size = _fitted([labels[i] for i in visible], width, height)
+    _put_labels(canvas, place_labels(outlines, sizes, width, height), texts, font_size, colours)
     return canvas
+
+
+def put_names(
+    canvas: NDArray[np.uint8], circles: NDArray[np.int64], classes: Sequence[int], labels: Sequence[str]
+) -> None:
+    """Draws labels into the picture: each in the middle of its circle, or above it where that is too low.
+
+    Args:
+        canvas: RGB uint8 [H, W, 3]; modified.
+        circles: [N, 3] x, y of the middle and the radius, pixels; the most important first, whose label chooses its place
+            first.
+        classes, labels: N, as of `draw`.
+    """
+    height, width = canvas.shape[:2]
+    texts, sizes, font_size = _fitted(labels, width, height)
+    (x, y, radius), (w, h) = circles.T, sizes.T
+    fits = 2 * radius >= h
+    top, bottom = np.where(fits, y + h // 2, y - radius), np.where(fits, y + h // 2, y + radius)
+    outlines = np.stack([x - w // 2, top, x - w // 2 + w, bottom], 1)  # a label's first place is on top of it
+    places = place_labels(outlines, sizes, width, height)
+    _put_labels(canvas, places, texts, font_size, [colour(i) for i in classes])
 
 
 def caption(image: NDArray[np.uint8], lines: Sequence[str], classes: Sequence[int]) -> NDArray[np.uint8]:
@@ -140,6 +153,28 @@ def place_labels(outlines: NDArray[np.int64], sizes: NDArray[np.int64], width: i
         best = hidden.argmin()
         places[i] = choice[best] if hidden[best] <= MAX_HIDDEN * sizes[i].prod() else 0
     return places
+
+
+def _fitted(labels: Sequence[str], width: int, height: int) -> tuple[list[str], NDArray[np.int64], int]:
+    """Labels as they can be drawn on a picture of that size: texts, their sizes [N, 2] in pixels, and that of the font."""
+    font_size = max(MIN_FONT_SIZE, round(math.sqrt(height * width) * FONT_SIZE))
+    texts = [_fit(drawable(label[:MAX_LETTERS]), font_size, width, height) for label in labels]
+    return texts, np.array([label_size(text, font_size) for text in texts], np.int64).reshape(-1, 2), font_size
+
+
+def _put_labels(
+    canvas: NDArray[np.uint8],
+    places: NDArray[np.int64],
+    texts: Sequence[str],
+    font_size: int,
+    colours: Sequence[Colour],
+) -> None:
+    """Draws labels where `place_labels` says, the first on top."""
+    for i in reversed(range(len(texts))):
+        x1, y1, x2, y2 = places[i]
+        if x1 < x2:
+            canvas[y1:y2, x1:x2] = colours[i]
+            _put_text(canvas[y1:y2, x1:x2], texts[i], font_size, text_colour(colours[i]))
 
 
 def label_size(text: str, font_size: int) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""From a picture of any size to a network's input, and boxes back."""
+"""From a picture of any size to a network's input, and boxes and masks back."""
 
 from dataclasses import dataclass
 
@@ -32,6 +32,17 @@ class Placement:
         moved = (boxes - np.asarray(self.offset * 2, np.float32)) / np.asarray(self.scale * 2, np.float32)
         edge = np.asarray((self.width, self.height) * 2, np.float32)
         return np.clip(moved, 0, edge)
+
+    def pixels(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The row and the column of the input that each row [H] and column [W] of the picture is nearest to.
+
+        Those of the bars are not among them. Of a picture that was not cropped.
+        """
+        columns, rows = (
+            (2 * np.arange(side) + 1) * round(side * scale) // (2 * side) + int(offset)
+            for side, scale, offset in zip((self.width, self.height), self.scale, self.offset, strict=True)
+        )
+        return rows, columns
 
 
 def place(

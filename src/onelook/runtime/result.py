@@ -1,6 +1,7 @@
 """What the results of all tasks share: the picture they are of, drawn on and saved."""
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -96,6 +97,18 @@ def rounded(values: NDArray[Any], decimals: int) -> list[Any]:
     """The numbers as Python's, in float64: float32 0.9 would print as 0.8999999761581421."""
     found: list[Any] = values.astype(np.float64).round(decimals).tolist()
     return found
+
+
+def flat(polygons: Iterable[NDArray[np.int64]]) -> list[list[int]]:
+    """Polygons [P, 2] as COCO writes them: x, y, x, y, ..."""
+    return [polygon.ravel().tolist() for polygon in polygons]
+
+
+def png(values: NDArray[np.uint8] | NDArray[np.uint16]) -> bytes:
+    """A grey PNG file of values [H, W], of 8 or 16 bits."""
+    import cv2
+
+    return cv2.imencode(".png", values)[1].tobytes()
 
 
 def save(result: Result, path: str | Path) -> Path:

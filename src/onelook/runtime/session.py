@@ -18,8 +18,17 @@ ENGINES = ("auto", "onnxruntime", "openvino")
 PRECISIONS = ("float32", "fastest")
 _PRECISION_NAMES = {"f32": "float32", "bf16": "bfloat16", "f16": "float16"}  # as OpenVINO calls them
 FORMAT = "onelook/1"
-INPUTS = {"detect": ("image", "score_threshold", "iou_threshold"), "classify": ("image",)}  # by the task
-OUTPUTS = {"detect": ("boxes", "scores", "classes", "batch_index"), "classify": ("probabilities",)}
+INPUTS = {  # by the task
+    "detect": ("image", "score_threshold", "iou_threshold"),
+    "classify": ("image",),
+    "segment": ("image",),
+}
+OUTPUTS = {
+    "detect": ("boxes", "scores", "classes", "batch_index"),
+    "classify": ("probabilities",),
+    "segment": ("mask",),
+}
+MASKS = "masks"  # one more output, of a detector that says which pixels belong to each object
 METADATA = (
     "format", "task", "names", "size", "resize", "crop", "sampling", "score_threshold", "iou_threshold", "parameters",
     "multiply_adds", "origin",
@@ -32,7 +41,7 @@ class ModelInfo:
 
     Attributes:
         path: the file.
-        task: "detect" or "classify".
+        task: "detect", "classify" or "segment".
         names: of the classes.
         size: height and width of the input, pixels; those to take where `dynamic_size`.
         dynamic_size: other sizes, multiples of 32, are taken too.
@@ -41,6 +50,7 @@ class ModelInfo:
         score_threshold, iou_threshold: the defaults, of a detector.
         parameters, multiply_adds: of the network, at `size`.
         origin: where it comes from.
+        masks: of a detector: it gives the mask of each object too.
     """
 
     path: Path
@@ -57,6 +67,12 @@ class ModelInfo:
     parameters: int
     multiply_adds: int
     origin: dict[str, Any]
+    masks: bool
+
+    @property
+    def outputs(self) -> list[str]:
+        """The names of what `Session.run` gives."""
+        return [*OUTPUTS[self.task], MASKS] if self.masks else list(OUTPUTS[self.task])
 
 
 class Session(Protocol):
@@ -73,7 +89,8 @@ class Session(Protocol):
             thresholds: of a detector: score and IoU, 0..1.
 
         Returns:
-            Of a detector: boxes [N, 4], scores [N], classes [N], batch_index [N]; of a classifier: probabilities [B, C].
+            Of a detector: boxes [N, 4], scores [N], classes [N], batch_index [N], and of some masks [N, H, W]; of a
+            classifier: probabilities [B, C]; of a segmenter: mask [B, H, W].
         """
 
 
@@ -98,9 +115,7 @@ class OnnxRuntimeSession:
 
     def run(self, images: NDArray[np.uint8], *thresholds: float) -> list[NDArray[Any]]:
         """See `Session`."""
-        found: list[NDArray[Any]] = self._session.run(
-            OUTPUTS[self.info.task], _feed(self.info.task, images, thresholds)
-        )
+        found: list[NDArray[Any]] = self._session.run(self.info.outputs, _feed(self.info.task, images, thresholds))
         return found
 
 
@@ -141,7 +156,7 @@ class OpenVinoSession:
             self._requests.request = self._compiled.create_infer_request()
         request = self._requests.request
         request.infer(_feed(self.info.task, images, thresholds))
-        return [request.get_tensor(name).data.copy() for name in OUTPUTS[self.info.task]]
+        return [request.get_tensor(name).data.copy() for name in self.info.outputs]
 
 
 def open_session(
@@ -235,6 +250,9 @@ def _info(path: Path, metadata: dict[str, str], inputs: dict[str, list[Any]], ou
             raise ValueError("names must be a list, origin an object")
         if not 0 < crop <= 1 or metadata["resize"] not in RESIZES or metadata["sampling"] not in SAMPLINGS:
             raise ValueError(f"resize {metadata['resize']!r}, crop {crop}, sampling {metadata['sampling']!r}")
+        masks = task == "detect" and MASKS in outputs
+        if metadata["resize"] == "crop" and (masks or task == "segment"):
+            raise ValueError("resize 'crop': masks are of whole pictures")
         return ModelInfo(
             path=path,
             task=task,
@@ -250,6 +268,7 @@ def _info(path: Path, metadata: dict[str, str], inputs: dict[str, list[Any]], ou
             parameters=int(metadata["parameters"]),
             multiply_adds=int(metadata["multiply_adds"]),
             origin=origin,
+            masks=masks,
         )
     except (KeyError, ValueError, TypeError, IndexError) as error:
         raise ModelError(f"{path}: its metadata is damaged: {type(error).__name__} {error}") from None

@@ -1,4 +1,4 @@
-"""Results into files: drawn pictures and videos, JSON, CSV, COCO results, YOLO text; many thousands in little memory.
+"""Results into files: drawn pictures and videos, JSON, CSV, COCO results, YOLO text, masks; thousands in little memory.
 
 Every file is written beside its place and renamed when it is complete. Whatever ends the work, Ctrl-C too, the files
 then hold what was done until there.
@@ -25,6 +25,7 @@ from onelook.runtime import atomic
 from onelook.runtime.classification import Classification
 from onelook.runtime.detections import Detections
 from onelook.runtime.result import Result, encode
+from onelook.runtime.segmentation import Segmentation
 
 DEFAULT_FPS = 25.0
 
@@ -67,12 +68,15 @@ def open_writer(
             csv: results.csv, a detection a row, or of a classifier a picture's first few classes a row each;
             jpg: NAME.jpg, the drawn picture; NAME.mp4 of all the frames of a video or camera;
             coco: of a detector: coco.json, the list that COCO's own tools load as results;
-            yolo: of a detector: labels/NAME.txt a picture, labels/NAME_000123.txt a frame of a video.
+            yolo: of a detector: labels/NAME.txt a picture, labels/NAME_000123.txt a frame of a video;
+            png: to segment: NAME.png, or NAME_000123.png of a frame, the class of each pixel or the number of its object;
+            polygons: to segment: polygons.json, as results.json, with the outlines instead of run lengths.
         folder: results.json, coco.json and results.csv in it are replaced. No other file that is there ever is: a
             picture gets a number (NAME-2) if a file of its NAME exists or another picture of this run has that NAME.
         sources: what the user named. The pictures of a folder or pattern among them keep the folders below it:
             photos/a/x.jpg of photos/ has the NAME a/x. Any other picture has the name of its file.
-        task: whose results will be written: "detect" or "classify".
+        task: whose results will be written: "detect", "classify", or "segment" for those of a segmenter and those of a
+            detector that gives masks.
 
     Raises:
         Error: a format that does not exist, a folder that cannot be written to.
@@ -266,6 +270,13 @@ class _Json(_Rows):
         self.add(json.dumps(result.to_dict(), ensure_ascii=False))
 
 
+class _Polygons(_Rows):
+    file, head, between, foot = "polygons.json", _Json.head, _Json.between, _Json.foot
+
+    def write(self, result: Detections | Segmentation, name: str) -> None:
+        self.add(json.dumps(result.to_polygons(), ensure_ascii=False))
+
+
 class _Coco(_Rows):
     file, head, between, foot = "coco.json", "[\n", ",\n", "\n]\n"
 
@@ -317,23 +328,45 @@ def _no_formula(text: str) -> str:
     return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")) else text
 
 
-class _Yolo:
+class _Files:
+    """A file for each picture or frame: the first of `paths`."""
+
+    paths: ClassVar[tuple[str, ...]]
+
+    def __init__(self, folder: Path, files: list[str]) -> None:
+        self._folder, self._files = folder, files
+
+    def write(self, result: Any, name: str) -> None:
+        frame = "" if result.frame is None else f"_{result.frame:06d}"
+        path = self._folder / self.paths[0].format(name + frame)
+        _make_folder(path.parent)
+        atomic.write(path, self.content(result))
+        self._files.append(str(path))
+
+    def content(self, result: Any) -> bytes:
+        """Of the file."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Nothing is left to do: each file was complete when it was written."""
+
+
+class _Yolo(_Files):
     """labels/NAME.txt: the detections of a picture as `Detections.to_yolo` gives them; empty where there are none."""
 
     paths: ClassVar[tuple[str, ...]] = ("labels/{}.txt", "labels/{}_000000.txt")
 
-    def __init__(self, folder: Path, files: list[str]) -> None:
-        self._folder, self._files = folder / "labels", files
+    def content(self, detections: Detections) -> bytes:
+        return detections.to_yolo().encode()
 
-    def write(self, detections: Detections, name: str) -> None:
-        frame = "" if detections.frame is None else f"_{detections.frame:06d}"
-        path = self._folder / f"{name}{frame}.txt"
-        _make_folder(path.parent)
-        atomic.write(path, detections.to_yolo().encode())
-        self._files.append(str(path))
 
-    def close(self) -> None:
-        """Nothing is left to do: each file was complete when it was written."""
+class _Maps(_Files):
+    """NAME.png: the class of each pixel, or the number of its object."""
+
+    paths: ClassVar[tuple[str, ...]] = ("{}.png", "{}_000000.png")
+
+    def content(self, result: Detections | Segmentation) -> bytes:
+        return result.to_png()
 
 
 class _Pictures:
@@ -420,4 +453,5 @@ def _make_folder(folder: Path) -> None:
 OUTPUTS: Mapping[str, Mapping[str, type[_Output]]] = {
     "detect": {"json": _Json, "coco": _Coco, "csv": _Csv, "yolo": _Yolo, "jpg": _Pictures},
     "classify": {"json": _Json, "csv": _ClassCsv, "jpg": _Pictures},
+    "segment": {"json": _Json, "polygons": _Polygons, "png": _Maps, "jpg": _Pictures},
 }

@@ -1,0 +1,47 @@
+"""What the figures were measured on."""
+
+import platform
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from onelook.runtime.session import processors
+
+PACKAGES = ("onelook", "onnxruntime", "openvino", "opencv-python-headless", "numpy")
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """A machine and its software."""
+
+    processor: str
+    """As the maker calls it."""
+    processors: int
+    """That this process may use."""
+    system: str
+    """The operating system and the kind of processor."""
+    packages: dict[str, str]
+    """Versions of Python and of what decides on speed."""
+
+    def __str__(self) -> str:
+        return f"{self.processor}, {self.processors} processors"
+
+
+def this_machine() -> Machine:
+    """The one that this runs on."""
+    packages = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            packages[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return Machine(_processor(), processors(), f"{platform.system()} {platform.machine()}", packages)
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith(("model name", "Model"))]
+    return names[0] if names else platform.processor() or platform.machine() or "unknown processor"
