@@ -11,7 +11,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from onelook import rle
 from onelook.data.augment import (
+    UNDECIDED,
     VISIBLE,
     YOLO_V1,
     Augmentation,
@@ -20,12 +22,12 @@ from onelook.data.augment import (
     augment,
     flip,
     hsv,
-    letterbox,
     load,
     mosaic,
     random_resized_crop,
 )
-from onelook.data.sample import Sample
+from onelook.data.polygons import fill
+from onelook.data.sample import Rle, Sample
 from onelook.runtime.resize import GREY, place
 
 SIZE = 96, 128
@@ -85,18 +87,10 @@ def test_flip_takes_the_box_along_and_twice_is_nothing(labelled: Labelled) -> No
 
 
 @given(pictures())
-def test_letterbox_is_the_runtimes(labelled: Labelled) -> None:
-    canvas = np.zeros((*SIZE, 3), np.uint8)
-    placement = place(labelled.image, canvas, "letterbox", "linear")
-    made = letterbox(labelled, SIZE)
-    np.testing.assert_array_equal(made.image, canvas)
-    np.testing.assert_allclose(placement.to_picture(made.boxes), labelled.boxes, atol=1e-3)
-
-
-@given(pictures())
 def test_nothing_to_do_is_the_runtimes_letterbox_to_a_pixel(labelled: Labelled) -> None:
     made = augment(lambda _: labelled, 0, 1, SIZE, np.random.default_rng(0), STILL)
-    np.testing.assert_allclose(made.boxes, letterbox(labelled, SIZE).boxes, atol=1)
+    placement = place(labelled.image, np.zeros((*SIZE, 3), np.uint8), "letterbox", "linear")
+    np.testing.assert_allclose(placement.to_picture(made.boxes), labelled.boxes, atol=1 / min(placement.scale))
 
 
 @settings(max_examples=200)
@@ -149,6 +143,60 @@ def test_boxes_of_mosaics_fit_the_pixels_and_no_grey_is_left(four: list[Labelled
     assert mosaic(white, SIZE, np.random.default_rng(seed), changes).image.min() == 255
 
 
+def known(labelled: Labelled) -> Labelled:
+    """With the outlines of the objects, and a map of what is red."""
+    outlines = tuple((box[[[0, 1], [2, 1], [2, 3], [0, 3]]],) for box in labelled.boxes)
+    return replace(labelled, outlines=outlines, class_map=red(labelled.image).astype(np.uint8))
+
+
+@settings(max_examples=100)
+@given(st.lists(pictures(), min_size=4, max_size=4), st.integers(0, 2**32), st.booleans())
+def test_outlines_and_class_maps_go_where_the_pixels_go(four: list[Labelled], seed: int, four_at_once: bool) -> None:
+    changes = Augmentation(degrees=30, shear=5, crop=0.2, mosaic=float(four_at_once), hue=0, saturation=0, value=0)
+    made = augment(lambda i: known(four[i]), 0, 4, SIZE, np.random.default_rng(seed), changes)
+    plain = augment(lambda i: four[i], 0, 4, SIZE, np.random.default_rng(seed), changes)
+    np.testing.assert_array_equal(made.image, plain.image)
+    np.testing.assert_array_equal(made.boxes, plain.boxes)
+    assert len(made.outlines) == len(made.boxes)
+    assert made.class_map is not None
+
+    def surely(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Not at its border, where red and blue are mixed."""
+        return cv2.erode(mask.astype(np.uint8), np.ones((5, 5), np.uint8), borderValue=1) > 0
+
+    is_red, is_blue = (np.abs(made.image - np.array(colour)).max(2) < 60 for colour in ((255, 0, 0), (0, 0, 255)))
+    is_grey = np.abs(made.image - np.array((GREY,) * 3)).max(2) < 5
+    for number, pixels in ((1, is_red), (0, is_blue), (UNDECIDED, is_grey)):
+        assert (made.class_map[surely(pixels)] == number).all()
+    for box, outline in zip(made.boxes, made.outlines, strict=True):
+        inside = fill(outline, SIZE)
+        assert is_red[surely(inside)].all()
+        y, x = np.nonzero(inside)
+        # The box is around the whole turned object, cut; the outline is of what is left of it.
+        assert (np.array((x.min(), y.min())) >= box[:2] - 1).all()
+        assert (np.array((x.max(), y.max())) <= box[2:] + 1).all()
+    if len(made.outlines) == (4 if four_at_once else 1):
+        union = np.any([fill(outline, SIZE) for outline in made.outlines], axis=0)
+        assert union[surely(is_red)].all()
+
+
+def test_masks_of_every_kind_become_outlines(tmp_path: Path) -> None:
+    image = np.zeros((40, 60, 3), np.uint8)
+    cv2.imwrite(str(tmp_path / "x.png"), image)
+    triangle = np.array(((5, 5), (20, 5), (5, 20)), np.float32)
+    pixels = np.zeros((40, 60), np.bool_)
+    pixels[10:30, 30:50] = True
+    pixels[15:20, 35:40] = False  # a hole
+    masks = ((triangle,), None, Rle((40, 60), rle.compress(rle.encode(pixels))))
+    boxes = np.array(((5, 5, 20, 20), (0, 0, 9, 9), (30, 10, 50, 30)), np.float32)
+    sample = Sample(tmp_path / "x.png", 60, 40, boxes, np.arange(3), masks=masks)
+    labelled = load(sample, (40, 60), outlined=True)
+    assert labelled.classes.tolist() == [0, 2]  # of the one without a mask only the box is known
+    np.testing.assert_array_equal(labelled.outlines[0][0], triangle)
+    np.testing.assert_array_equal(fill(labelled.outlines[1], (40, 60)), pixels)
+    assert load(sample, (40, 60)).outlines == ()
+
+
 @pytest.mark.parametrize("changes", [Augmentation(), Augmentation(degrees=20, shear=5, crop=0.3, mosaic=1), YOLO_V1])
 def test_the_same_generator_gives_the_same_picture(changes: Augmentation) -> None:
     pool = [painted(60, 50 + i, (5, 5, 40, 30), (10, 35, 30, 55)) for i in range(9)]
@@ -169,7 +217,6 @@ def test_pictures_of_any_shape_and_without_objects(shape: tuple[int, int], resiz
             made = augment(lambda _, labelled=labelled: labelled, 0, 1, SIZE, np.random.default_rng(seed), changes)  # type: ignore[misc]
             assert_valid(made, SIZE)
             assert len(made.boxes) <= len(labelled.boxes) * 4
-        assert len(letterbox(labelled, SIZE).boxes) == len(labelled.boxes)
 
 
 def test_what_is_shrunk_is_averaged_over_all_its_pixels() -> None:

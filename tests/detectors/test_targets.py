@@ -17,13 +17,13 @@ def test_targets_number_the_pictures_and_keep_the_order() -> None:
     assert found.classes.tolist() == [4, 2, 7]
     assert torch.equal(found.boxes, torch.cat([x.float() for x in boxes]))
     assert (found.labelled.tolist(), found.labels.tolist()) == ([1], [5])
-    assert [x.dtype for x in found] == [torch.int64, torch.float32, *[torch.int64] * 3]
+    assert [x.dtype for x in found[:5]] == [torch.int64, torch.float32, *[torch.int64] * 3]
 
 
 def test_pictures_without_objects_are_targets_too() -> None:
     found = targets([torch.zeros(0, 4)] * 3, [torch.zeros(0, dtype=torch.int64)] * 3)
-    assert [tuple(x.shape) for x in found] == [(0,), (0, 4), (0,), (0,), (0,)]
-    assert [x.dtype for x in found] == [torch.int64, torch.float32, *[torch.int64] * 3]
+    assert [tuple(x.shape) for x in found[:5]] == [(0,), (0, 4), (0,), (0,), (0,)]
+    assert [x.dtype for x in found[:5]] == [torch.int64, torch.float32, *[torch.int64] * 3]
 
 
 def test_an_empty_list_without_columns_is_no_boxes() -> None:
@@ -32,7 +32,7 @@ def test_an_empty_list_without_columns_is_no_boxes() -> None:
 
 def test_to_moves_every_tensor() -> None:
     moved = targets([torch.rand(2, 4)], [torch.tensor([0, 1])], {0: 1}).to(torch.device("meta"))
-    assert {x.device.type for x in moved} == {"meta"}
+    assert {x.device.type for x in moved[:5]} == {"meta"}
 
 
 @given(seed=st.integers(0, 10**6))

@@ -201,7 +201,7 @@ def test_yolo_v1_is_built_for_its_size(data: Path) -> None:
         (raw,) = job.network.eval()(torch.zeros(1, 3, 64, 64))
     assert raw.shape == (1, 1 * (3 + 2 * 5))
     assert job.evaluate(job.network) == {}
-    assert not job.classify
+    assert job.kind == "boxes"
 
 
 def test_yolo_v1_as_in_its_paper_sees_stretched_pictures(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -46,7 +46,7 @@ def numbers(batches: Iterable[Batch]) -> list[list[int]]:
 
 def equal(one: Batch, other: Batch) -> bool:
     pairs = zip((one.image, *one.targets), (other.image, *other.targets), strict=True)
-    return one.size == other.size and all(torch.equal(a, b) for a, b in pairs)
+    return one.size == other.size and all(a is b is None or torch.equal(a, b) for a, b in pairs)
 
 
 RICH = Augmentation(mosaic=0.5, crop=0.2, degrees=5, shear=2)
@@ -75,7 +75,7 @@ def test_batches_are_as_the_network_and_the_loss_take_them(samples: tuple[Sample
     for batch in Loader(samples, settings(size=(64, 96), augmentation=RICH), ALONE).epoch(0):
         assert (batch.image.dtype, batch.image.shape, batch.size) == (torch.uint8, (4, 3, 64, 96), (64, 96))
         assert batch.image.is_contiguous(memory_format=torch.channels_last)
-        picture, boxes, classes, labelled, _ = batch.targets
+        picture, boxes, classes, labelled, *_ = batch.targets
         assert len(picture) == len(boxes) == len(classes)
         assert not len(labelled)
         assert (boxes[:, 2:] > boxes[:, :2]).all()
@@ -160,9 +160,9 @@ def test_a_picture_that_takes_the_place_of_another_keeps_its_own_class(tmp_path:
     """Else a classifier would learn that it is of the class of the one that cannot be read."""
     samples = read(classification(tmp_path / "x", train=2, val=1)).samples
     samples[1].image.write_bytes(b"no picture")
-    for classify in (True, False):
+    for kind in ("label", "boxes"):
         how = settings(batch=6, augmentation=PLAIN)
-        (batch,) = Loader(samples, how, ALONE, classify).epoch(0)
+        (batch,) = Loader(samples, how, ALONE, kind).epoch(0)
         middle = batch.image[:, :, 32, 32].argmax(1)  # its colour: red, green or blue
         names = [sample.image.parent.name for sample in samples]
         place = {
@@ -171,6 +171,41 @@ def test_a_picture_that_takes_the_place_of_another_keeps_its_own_class(tmp_path:
         }
         assert batch.targets.labelled.tolist() == list(range(6))
         assert middle.tolist() == [place[label] for label in batch.targets.labels.tolist()]
+
+
+def test_masks_and_class_maps_are_those_of_the_pixels(tmp_path: Path) -> None:
+    """A white object on black, in a JPEG so large that it is decoded at a quarter."""
+    (tmp_path / "images").mkdir()
+    (tmp_path / "masks").mkdir()
+    image = np.zeros((512, 512, 3), np.uint8)
+    image[96:288, 160:480] = 255
+    cv2.imwrite(str(tmp_path / "images" / "x.jpg"), image)
+    cv2.imwrite(str(tmp_path / "masks" / "x.png"), image[..., 0] // 255 * 7)
+    corners = np.array(((160, 96), (480, 96), (480, 288), (160, 288)), np.float32)
+    box, masks = np.float32([[160, 96, 480, 288]]), ((corners,),)
+    sample = Sample(tmp_path / "images" / "x.jpg", 512, 512, box, np.array([2]), masks=masks)
+    how = settings(batch=4, augmentation=replace(RICH, hue=0, saturation=0, value=0))
+    white = None
+    for kind in ("masks", "class map"):
+        (batch,) = Loader([sample] * 4, how, ALONE, kind).epoch(0)
+        grey = batch.image.float().mean(1)
+        sure = (grey < 60) | (grey > 200)
+        white = grey > 200
+        if kind == "class map":
+            assert batch.targets.class_map is not None
+            assert (batch.targets.class_map[sure & white] == 7).all()
+            assert (batch.targets.class_map[grey < 60] == 0).all()
+            continue
+        found = torch.zeros_like(white)
+        for picture, mask in zip(batch.targets.picture, batch.targets.masks, strict=True):  # type: ignore[attr-defined]
+            found[picture] |= mask.bool()
+        assert (found <= ~(grey < 60)).all()
+        assert found.sum() > 0.5 * white.sum()  # little ones at the edges are dropped
+    (tmp_path / "masks" / "x.png").unlink()
+    loader = Loader([sample] * 4, how, ALONE, "class map")
+    with pytest.raises(TrainingError, match="none of the pictures"):
+        list(loader.epoch(0))
+    assert all("expected the class map of x.jpg" in message for message in loader.unreadable.values())
 
 
 def test_where_no_picture_can_be_read_training_ends(tmp_path: Path) -> None:

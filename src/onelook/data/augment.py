@@ -6,21 +6,26 @@ sampled once, whatever happens to it: its scaling, crop, turn and place are mult
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from onelook.data.sample import Sample
-from onelook.data.warp import Matrix, moved, scaled, through, warp
+from onelook import rle
+from onelook.data.polygons import cut
+from onelook.data.sample import Mask, Rle, Sample
+from onelook.data.warp import Matrix, moved, scaled, through, warp, warp_nearest
 from onelook.runtime import picture
-from onelook.runtime.resize import GREY, place
+from onelook.runtime.outlines import polygons
 
 VISIBLE = 0.3  # share of an object's box that must stay in sight, else the object is dropped
 SMALLEST = 2.0  # pixels; an object with a shorter side is dropped
 
+UNDECIDED = 255  # class of a pixel that is not looked at, as in PASCAL VOC
+
 Area = tuple[int, int, int, int]  # xyxy, whole pixels
+Outline = tuple[NDArray[np.float32], ...]  # polygons of one object, each [P, 2]: x, y
 
 _REDUCED = {2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4, 8: cv2.IMREAD_REDUCED_COLOR_8}
 
@@ -33,11 +38,16 @@ class Labelled:
         image: RGB uint8 [H, W, 3].
         boxes: float32 [N, 4], xyxy in pixels of the picture, inside of it and with an area.
         classes: int64 [N].
+        outlines: of each object its polygons, in pixels of the picture; empty where they are not asked for.
+        class_map: uint8 [H, W], the class of each pixel, `UNDECIDED` where none is to be learned; None where it is not
+            asked for.
     """
 
     image: NDArray[np.uint8]
     boxes: NDArray[np.float32]
     classes: NDArray[np.int64]
+    outlines: tuple[Outline, ...] = ()
+    class_map: NDArray[np.uint8] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,16 +85,26 @@ class Augmentation:
 YOLO_V1 = Augmentation(hue=0.0, saturation=0.5, value=0.5, translate=0.2, scale=0.2, mosaic=0.0, resize="stretch")
 
 
-def load(sample: Sample, size: tuple[int, int]) -> Labelled:
+def load(sample: Sample, size: tuple[int, int], outlined: bool = False) -> Labelled:
     """A sample's picture and the objects in it to train on: those neither difficult nor a crowd.
 
     A JPEG picture is decoded at a half, a quarter or an eighth, which takes less time, where both its sides stay as
     long as those of `size` (height, width).
 
+    Args:
+        sample: the picture's file and its labels.
+        size: height and width that it will be brought to.
+        outlined: with the outlines of the objects, only of those that have a mask.
+
     Raises:
         SourceError: the file is missing or not a whole picture.
     """
     chosen = ~(sample.difficult | sample.crowd)
+    outlines: tuple[Outline, ...] = ()
+    if outlined:
+        masks = sample.masks or (None,) * len(sample)
+        chosen &= np.array([mask is not None for mask in masks], np.bool_)
+        outlines = tuple(_outline(masks[i]) for i in np.flatnonzero(chosen))
     boxes, classes = sample.boxes[chosen], sample.classes[chosen]
     shrink = min(sample.height // size[0], sample.width // size[1])
     factor = max((n for n in _REDUCED if n <= shrink), default=1)
@@ -92,8 +112,9 @@ def load(sample: Sample, size: tuple[int, int]) -> Labelled:
         reduced = cv2.imread(str(sample.image), _REDUCED[factor])
         if reduced is not None:
             image = np.asarray(cv2.cvtColor(reduced, cv2.COLOR_BGR2RGB), np.uint8)
-            return Labelled(image, boxes / np.float32(factor), classes)
-    return Labelled(picture.read(sample.image), boxes, classes)
+            smaller = tuple(tuple(polygon / np.float32(factor) for polygon in outline) for outline in outlines)
+            return Labelled(image, boxes / np.float32(factor), classes, smaller)
+    return Labelled(picture.read(sample.image), boxes, classes, outlines)
 
 
 def augment(
@@ -121,23 +142,18 @@ def augment(
         made = affine(load(index), size, rng, settings)
     if rng.random() < settings.flip:
         made = flip(made)
-    image = hsv(made.image, rng, settings.hue, settings.saturation, settings.value)
-    return Labelled(image, made.boxes, made.classes)
-
-
-def letterbox(labelled: Labelled, size: tuple[int, int]) -> Labelled:
-    """The whole picture between grey bars, in the pixels that the runtime gives a network; every object is kept."""
-    canvas = np.empty((*size, 3), np.uint8)
-    placement = place(labelled.image, canvas, "letterbox", "linear")
-    boxes = labelled.boxes * np.asarray(placement.scale * 2, np.float32) + np.asarray(placement.offset * 2, np.float32)
-    return Labelled(canvas, boxes, labelled.classes)
+    return replace(made, image=hsv(made.image, rng, settings.hue, settings.saturation, settings.value))
 
 
 def flip(labelled: Labelled) -> Labelled:
     """Left and right exchanged."""
     boxes = labelled.boxes.copy()
-    boxes[:, [0, 2]] = labelled.image.shape[1] - labelled.boxes[:, [2, 0]]
-    return Labelled(np.asarray(cv2.flip(labelled.image, 1), np.uint8), boxes, labelled.classes)
+    width = labelled.image.shape[1]
+    boxes[:, [0, 2]] = width - labelled.boxes[:, [2, 0]]
+    mirrored = np.array((-1, 1), np.float32), np.array((width, 0), np.float32)
+    outlines = tuple(tuple(polygon * mirrored[0] + mirrored[1] for polygon in one) for one in labelled.outlines)
+    class_map = None if labelled.class_map is None else labelled.class_map[:, ::-1]
+    return Labelled(np.asarray(cv2.flip(labelled.image, 1), np.uint8), boxes, labelled.classes, outlines, class_map)
 
 
 def hsv(
@@ -164,14 +180,12 @@ def affine(labelled: Labelled, size: tuple[int, int], rng: np.random.Generator, 
     where less than `VISIBLE` of that is left.
     """
     rows, columns = size
-    canvas = np.full((rows, columns, 3), GREY, np.uint8)
     x, y = rng.uniform(-settings.translate, settings.translate, 2) + 0.5
     height, width = labelled.image.shape[:2]
     scale = _fit(labelled.image, size, settings.resize) * rng.uniform(1 - settings.scale, 1 + settings.scale)
     matrix = moved(x * columns, y * rows) @ _turned(rng, settings) @ scaled(*scale)
     matrix = matrix @ moved(-width / 2, -height / 2) @ _cropped(width, height, rng, settings)
-    boxes, classes = _draw(labelled, matrix, canvas, (0, 0, columns, rows))
-    return Labelled(canvas, boxes, classes)
+    return _drawn([labelled], [matrix], [(0, 0, columns, rows)], size)
 
 
 def mosaic(
@@ -183,10 +197,9 @@ def mosaic(
     shows a random part of it.
     """
     rows, columns = size
-    canvas = np.full((rows, columns, 3), GREY, np.uint8)
     x, y = (round(side * share) for side, share in zip((columns, rows), rng.uniform(0.25, 0.75, 2), strict=True))
     areas = (0, 0, x, y), (x, 0, columns, y), (0, y, x, rows), (x, y, columns, rows)
-    found = []
+    matrices = []
     for labelled, area in zip(four, areas, strict=True):
         height, width = labelled.image.shape[:2]
         sides = np.array((width, height))
@@ -195,10 +208,8 @@ def mosaic(
         scale *= max(1.0, *(2 * half / (sides * scale)))
         middle = half / scale + rng.random(2) * (sides - 2 * half / scale)  # of the part, in pixels of the source
         matrix = moved(area[0] + half[0], area[1] + half[1]) @ _turned(rng, settings) @ scaled(*scale)
-        matrix = matrix @ moved(*-middle) @ _cropped(width, height, rng, settings)
-        found.append(_draw(labelled, matrix, canvas, area))
-    boxes, classes = zip(*found, strict=True)
-    return Labelled(canvas, np.concatenate(boxes), np.concatenate(classes))
+        matrices.append(matrix @ moved(*-middle) @ _cropped(width, height, rng, settings))
+    return _drawn(four, matrices, areas, size)
 
 
 def random_resized_crop(image: NDArray[np.uint8], size: tuple[int, int], rng: np.random.Generator) -> NDArray[np.uint8]:
@@ -224,20 +235,48 @@ def random_resized_crop(image: NDArray[np.uint8], size: tuple[int, int], rng: np
     return np.asarray(resized, np.uint8)
 
 
-def _draw(
-    labelled: Labelled, matrix: Matrix, canvas: NDArray[np.uint8], area: Area
-) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Draw the picture into an area of the canvas, grey around it; its boxes and classes that stay in sight there."""
-    left, top, right, bottom = area
-    warp(labelled.image, moved(-left, -top) @ matrix, canvas[top:bottom, left:right])
+def _drawn(
+    pictures: Sequence[Labelled], matrices: Sequence[Matrix], areas: Sequence[Area], size: tuple[int, int]
+) -> Labelled:
+    """One picture of `size` (height, width): each of those given through its matrix, in its area, grey around it."""
+    canvas = np.empty((*size, 3), np.uint8)
+    class_map = None if pictures[0].class_map is None else np.empty(size, np.uint8)
+    found = []
+    for labelled, matrix, area in zip(pictures, matrices, areas, strict=True):
+        left, top, right, bottom = area
+        own = moved(-left, -top) @ matrix
+        warp(labelled.image, own, canvas[top:bottom, left:right])
+        if class_map is not None and labelled.class_map is not None:
+            warp_nearest(labelled.class_map, own, class_map[top:bottom, left:right], UNDECIDED)
+        found.append(_in_sight(labelled, matrix, area))
+    boxes, classes, outlines = zip(*found, strict=True)
+    return Labelled(canvas, np.concatenate(boxes), np.concatenate(classes), sum(outlines, ()), class_map)
 
+
+def _in_sight(
+    labelled: Labelled, matrix: Matrix, area: Area
+) -> tuple[NDArray[np.float32], NDArray[np.int64], tuple[Outline, ...]]:
+    """Boxes, classes and outlines of the objects that stay in sight in an area."""
+    left, top, right, bottom = area
     corners = through(matrix, labelled.boxes[:, [[0, 1], [2, 1], [0, 3], [2, 3]]])  # [N, 4, 2]
     whole = np.concatenate((corners.min(1), corners.max(1)), 1)
     boxes = whole.clip((left, top, left, top), (right, bottom, right, bottom))
     sides = boxes[:, 2:] - boxes[:, :2]
     kept = sides.min(1, initial=math.inf) >= SMALLEST
     kept &= sides.prod(1) >= VISIBLE * (whole[:, 2:] - whole[:, :2]).prod(1)
-    return boxes[kept].astype(np.float32), labelled.classes[kept]
+    outlines = tuple(
+        tuple(cut(through(matrix, polygon), area).astype(np.float32) for polygon in labelled.outlines[i])
+        for i in (np.flatnonzero(kept) if labelled.outlines else ())
+    )
+    return boxes[kept].astype(np.float32), labelled.classes[kept], outlines
+
+
+def _outline(mask: Mask) -> Outline:
+    """An object's polygons; of run lengths those around the pixels."""
+    if isinstance(mask, Rle):
+        pixels = rle.decode(rle.runs(mask.counts), mask.size[0])
+        return tuple(polygon.astype(np.float32) for polygon in polygons(pixels))
+    return mask or ()
 
 
 def _fit(image: NDArray[np.uint8], size: tuple[int, int], resize: str) -> NDArray[np.float64]:

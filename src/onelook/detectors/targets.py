@@ -21,29 +21,61 @@ class Targets(NamedTuple):
     """int64 [K]: pictures of which no box is known, but a class (YOLO9000's joint training)."""
     labels: Tensor
     """int64 [K]: that class."""
+    class_map: Tensor | None = None
+    """uint8 [B, H, W]: the class of each pixel of the network's input; for segmenters alone."""
 
     def to(self, device: torch.device) -> "Targets":
         """The same on another device."""
-        return Targets(*(tensor.to(device, non_blocking=True) for tensor in self))
+        moved = {name: x.to(device, non_blocking=True) for name, x in self._asdict().items() if x is not None}
+        return Targets(**moved)
 
 
-def targets(boxes: list[Tensor], classes: list[Tensor], labels: dict[int, int] | None = None) -> Targets:
+class MaskTargets(Targets):
+    """Targets with the mask of every object, for losses that want them; to all others the same as `Targets`."""
+
+    masks: Tensor
+    """bool or uint8 [M, H, W]: 1 where the object is, in pixels of the network's input."""
+
+    @classmethod
+    def of(cls, objects: Targets, masks: Tensor) -> "MaskTargets":
+        """Of those objects, in their order."""
+        found = cls(*objects)
+        found.masks = masks
+        return found
+
+    def to(self, device: torch.device) -> "MaskTargets":
+        """The same on another device."""
+        return MaskTargets.of(super().to(device), self.masks.to(device, non_blocking=True))
+
+
+def targets(
+    boxes: list[Tensor],
+    classes: list[Tensor],
+    labels: dict[int, int] | None = None,
+    masks: list[Tensor] | None = None,
+    class_maps: list[Tensor] | None = None,
+) -> Targets:
     """Of one list entry a picture: boxes float32 [N, 4] and classes int64 [N].
 
     Args:
         boxes: of each picture; xyxy in pixels of the network's input.
         classes: of each picture.
         labels: of pictures that have no boxes, but show a class as a whole: number in the batch -> class.
+        masks: of each picture, bool or uint8 [N, H, W] in pixels of the network's input; with them the result is
+            `MaskTargets`.
+        class_maps: of each picture, uint8 [H, W].
     """
     counts = torch.tensor([len(some) for some in boxes])
     labels = labels or {}
-    return Targets(
+    found = Targets(
         torch.arange(len(boxes)).repeat_interleave(counts),
         torch.cat([some.reshape(-1, 4).float() for some in boxes]),
         torch.cat(classes).long(),
         torch.tensor(list(labels), dtype=torch.int64),
         torch.tensor(list(labels.values()), dtype=torch.int64),
+        None if class_maps is None else torch.stack(class_maps),
     )
+    return found if masks is None else MaskTargets.of(found, torch.cat(masks))
 
 
 @torch.no_grad()

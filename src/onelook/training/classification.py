@@ -85,4 +85,4 @@ def build(
         )
 
     evaluate = ClassifierValidation(validation, settings.size, processes)
-    return Job(Classifier(backbone), classifier_loss, evaluate, True, save)
+    return Job(Classifier(backbone), classifier_loss, evaluate, "label", save)

@@ -102,7 +102,7 @@ def build(
         network,
         detectors.make_loss(network, **about["switches"]),
         DetectorValidation(validation, trained.names, settings.size, processes, resize),
-        False,
+        "boxes",
         lambda best, path: checkpoint.save(trained, best.state_dict(), path),
     )
 

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -17,10 +17,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from onelook.data.augment import Augmentation, Labelled, augment, hsv, load, random_resized_crop
+from onelook.data.class_maps import load_class_map
+from onelook.data.polygons import fill
 from onelook.data.sample import Sample
 from onelook.detectors.targets import Targets, targets
-from onelook.errors import SourceError, TrainingError
+from onelook.errors import DataError, SourceError, TrainingError
 from onelook.training.distributed import Processes
+from onelook.training.job import Kind
 from onelook.training.settings import Settings
 
 AHEAD = 3  # batches in the making
@@ -43,15 +46,16 @@ class Loader:
         samples: the pictures; those that have labels and no boxes are of a class as a whole.
         settings: of the run.
         processes: which of them this is; each gets its share of every batch.
-        classify: cut pictures as for a classifier, instead of moving and joining them.
+        kind: what of the labels is wanted. For a "label" pictures are cut as for a classifier, instead of moved and
+            joined.
 
     Attributes:
         steps: batches an epoch; pictures beyond the last whole batch wait for another epoch's order.
         unreadable: what was wrong with pictures that could not be read; in their place came the next ones.
     """
 
-    def __init__(self, samples: Sequence[Sample], settings: Settings, processes: Processes, classify: bool = False):
-        self.samples, self.settings, self.processes, self.classify = samples, settings, processes, classify
+    def __init__(self, samples: Sequence[Sample], settings: Settings, processes: Processes, kind: Kind = "boxes"):
+        self.samples, self.settings, self.processes, self.kind = samples, settings, processes, kind
         self.steps = max(1, len(samples) // settings.batch)
         # Only these go into others' mosaics: what a picture of a class as a whole shows is not known to be elsewhere.
         self._boxed = [i for i, sample in enumerate(samples) if not _is_whole(sample)]
@@ -101,12 +105,14 @@ class Loader:
         rng = np.random.default_rng(seed)
         first, sample = self._load(index, size)
         whole = _is_whole(sample)
-        if self.classify:
+        if self.kind == "label":
             image = random_resized_crop(first.image, size, rng)
             if rng.random() < augmentation.flip:
                 image = np.ascontiguousarray(image[:, ::-1])
             image = hsv(image, rng, augmentation.hue, augmentation.saturation, augmentation.value)
-            return _Made(image, first.boxes[:0], first.classes[:0], int(sample.labels[0]))
+            return _Made(
+                replace(first, image=image, boxes=first.boxes[:0], classes=first.classes[:0]), sample.labels[0]
+            )
         if whole:
             augmentation = replace(augmentation, mosaic=0.0)
         made = augment(
@@ -117,15 +123,21 @@ class Loader:
             rng,
             augmentation,
         )
-        return _Made(made.image, made.boxes, made.classes, int(sample.labels[0]) if whole else None)
+        masks = None
+        if self.kind == "masks":
+            masks = np.array([fill(outline, size) for outline in made.outlines], np.bool_).reshape(-1, *size)
+        return _Made(made, sample.labels[0] if whole else None, masks)
 
     def _load(self, index: int, size: tuple[int, int]) -> tuple[Labelled, Sample]:
         """A picture, or the next one that can be read, and whose it is."""
         for i in (*range(index, len(self.samples)), *range(index)):
             if i not in self.unreadable:
                 try:
-                    return load(self.samples[i], size), self.samples[i]
-                except SourceError as error:
+                    found = load(self.samples[i], size, outlined=self.kind == "masks")
+                    if self.kind == "class map":
+                        found = replace(found, class_map=load_class_map(self.samples[i], found.image.shape[:2]))
+                    return found, self.samples[i]
+                except (SourceError, DataError) as error:
                     self.unreadable[i] = str(error)
         raise TrainingError("none of the pictures can be read")
 
@@ -136,18 +148,29 @@ def _is_whole(sample: Sample) -> bool:
 
 
 class _Made(NamedTuple):
-    image: NDArray[np.uint8]
-    boxes: NDArray[np.float32]
-    classes: NDArray[np.int64]
-    label: int | None
+    labelled: Labelled
+    label: np.int64 | None
+    masks: NDArray[np.bool_] | None = None
+    """[N, H, W]."""
 
 
 def _batch(jobs: list["Future[_Made]"], size: tuple[int, int]) -> Batch:
     made = [job.result() for job in jobs]
     # Pixels stay in the order they lie in: torch calls it channels last, and convolves it faster.
-    image = torch.from_numpy(np.stack([one.image for one in made])).permute(0, 3, 1, 2)
-    labels = {i: one.label for i, one in enumerate(made) if one.label is not None}
-    boxes, classes = (
-        [torch.from_numpy(x) for x in xs] for xs in zip(*((m.boxes, m.classes) for m in made), strict=True)
+    image = torch.from_numpy(np.stack([one.labelled.image for one in made])).permute(0, 3, 1, 2)
+    return Batch(
+        image,
+        targets(
+            [torch.from_numpy(one.labelled.boxes) for one in made],
+            [torch.from_numpy(one.labelled.classes) for one in made],
+            {i: int(one.label) for i, one in enumerate(made) if one.label is not None},
+            _tensors([one.masks for one in made]),
+            _tensors([one.labelled.class_map for one in made]),
+        ),
+        size,
     )
-    return Batch(image, targets(boxes, classes, labels), size)
+
+
+def _tensors(arrays: "list[NDArray[Any] | None]") -> list[Tensor] | None:
+    """None where there are none."""
+    return [torch.from_numpy(np.ascontiguousarray(array)) for array in arrays if array is not None] or None

@@ -165,12 +165,12 @@ def _go(
     kind = classification if about["task"] == "classify" else detection
     origin = {"by": f"onelook {__version__}", "network": about["name"], "trained_on": dataset.path.name}
     job = kind.build(about, held_out.samples if held_out else (), settings, own, origin)
-    loader = Loader(dataset.samples, settings, own, job.classify)
+    loader = Loader(dataset.samples, settings, own, job.kind)
     job.network.to(own.device, memory_format=torch.channels_last)
     if weights is not None:
         load_weights(job.network, weights)
         # In every process from the same pictures, or their statistics would differ.
-        alone = Loader(dataset.samples, settings, dataclasses.replace(own, rank=0, count=1), job.classify)
+        alone = Loader(dataset.samples, settings, dataclasses.replace(own, rank=0, count=1), job.kind)
         batches = zip(range(CALIBRATION), alone.epoch(0), strict=False)
         recalibrate(job.network, (batch.image.to(own.device).float() / 255 for _, batch in batches))
     if own.count > 1:
@@ -209,7 +209,7 @@ def _read(source: Mapping[str, Any], names: Sequence[str] | None, quiet: bool) -
             print(f"note: {problem.where}: {problem.what}", file=sys.stderr)
         if len(problems) > TOLD:
             print(f"note: {len(problems) - TOLD} more like these; see onelook data check {path}", file=sys.stderr)
-        if held_out is None:
+        if held_out is None and validation is not None:
             print(f"note: there is no split {validation!r} to measure on; the last network is kept", file=sys.stderr)
     return dataset, held_out
 
