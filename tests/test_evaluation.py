@@ -13,8 +13,10 @@ import numpy as np
 import pytest
 
 import onelook
+import painters
 from onelook.data import Dataset, Sample
 from onelook.errors import DataError, Error, MissingDependencyError
+from onelook.evaluation import DetectorEvaluation
 from onelook.evaluation.classes import common_classes, match_classes
 from onelook.names import COCO, COCO_CATEGORY_IDS, imagenet
 
@@ -240,6 +242,8 @@ def test_what_does_not_go_together_is_refused(
     labels = dataclasses.replace(
         found_dataset, format="imagenet", samples=(Sample(Path("x"), 9, 9, labels=np.array([0])),)
     )
+    sample = Sample(Path("x"), 9, 9, np.array([[0, 0, 9, 9]], np.float32), np.array([0]), masks=(TRIANGLE,))
+    masked = dataclasses.replace(found_dataset, samples=(sample,))
     for model, data, metric, message in [
         (model_file("v3"), found_dataset, "map", "unknown metric 'map'; known are coco,"),
         (model_file("v3"), other, None, "no class of the model is one of the dataset's: it has 'cat', 'dog', 'bird'"),
@@ -248,7 +252,8 @@ def test_what_does_not_go_together_is_refused(
         (model_file("v3"), labels, "coco", "has no boxes"),
         (model_file("v3"), labels, None, "top-k is not for a model to detect"),
         (classifier_file(), found_dataset, None, "coco is not for a model to classify"),
-        (model_file("v3"), found_dataset, "coco-masks", "is for results in a file"),
+        (model_file("v3"), found_dataset, "coco-masks", "has no masks in the split"),
+        (model_file("v3"), masked, "coco-masks", "finds boxes alone"),
         (tmp_path / "none.json", found_dataset, None, "none.json: cannot be read"),
         (tmp_path / "none.onnx", found_dataset, None, "there is no such model file"),
         (model_file("v3"), tmp_path / "nowhere", None, "no such file or folder"),
@@ -256,6 +261,35 @@ def test_what_does_not_go_together_is_refused(
         with pytest.raises(Error, match=message) as caught:
             onelook.evaluate(model, data, metric=metric)
         assert "\n" not in str(caught.value)
+
+
+TRIANGLE = (np.array(((0, 0), (9, 0), (0, 9)), np.float32),)
+
+
+def test_masks_of_a_model_are_scored(tmp_path: Path) -> None:
+    """What is red is a dog to it, what is green a cat: of the two dogs it finds one to the pixel and one to a half."""
+    instances = painters.instance(tmp_path / "instances.onnx")
+    image = np.zeros((painters.HEIGHT, painters.WIDTH, 3), np.uint8)
+    image[4:20, 6:30, 0] = 255
+    image[10:30, 20:44, 1] = 255
+    red = (np.array(((6, 4), (30, 4), (30, 20), (6, 20)), np.float32),)
+    upper = (np.array(((6, 4), (30, 4), (30, 12), (6, 12)), np.float32),)
+    green = (np.array(((20, 10), (44, 10), (44, 30), (20, 30)), np.float32),)
+    samples = []
+    for i, dog in enumerate((red, upper)):
+        path = tmp_path / f"{i}.png"
+        cv2.imwrite(str(path), image[..., ::-1])
+        boxes = np.array([[0, 0, 24, 32], [4, 8, 40, 24]], np.float32)
+        samples.append(Sample(path, painters.WIDTH, painters.HEIGHT, boxes, np.array([1, 0]), masks=(dog, green)))
+    data = Dataset(tmp_path, "coco", "val", ("cat", "dog"), tuple(samples))
+    found = onelook.evaluate(instances, data, metric="coco-masks")
+    assert isinstance(found, DetectorEvaluation)
+    rows = {row["name"]: row for row in found.class_rows()}
+    assert rows["cat"]["ap"] == 1
+    # Of the two dogs, found with one score, the other one has an IoU of 0.5: right at the first threshold alone.
+    assert rows["dog"]["ap50"] == 1
+    assert 0.5 < rows["dog"]["ap"] < 0.6
+    assert onelook.evaluate(instances, data, metric="coco").numbers["ap"] == 1
 
 
 def test_what_is_not_installed_is_named(

@@ -9,7 +9,8 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from onelook.data import Dataset, Sample, read, splits
+from onelook import rle
+from onelook.data import Dataset, Rle, Sample, read, splits
 from onelook.errors import Error, SourceError
 from onelook.evaluation.classes import common_classes
 from onelook.evaluation.result import ClassifierEvaluation, DetectorEvaluation, Run, detector_evaluation
@@ -27,6 +28,7 @@ from onelook.metrics import (
 )
 from onelook.metrics.coco import need
 from onelook.runtime.classifier import Classifier
+from onelook.runtime.detections import Detections
 from onelook.runtime.detector import Detector
 from onelook.runtime.picture import shown
 from onelook.runtime.segmenter import Segmenter
@@ -62,7 +64,8 @@ def evaluate(
             they are.
         data: what `onelook.data.read` takes, or a dataset that is read.
         split: of the dataset; by default "val" if it has that, else "test", else the only one there is.
-        metric: one of `METRICS`; by default the one of the dataset's format. "coco-masks" is for stored results.
+        metric: one of `METRICS`; by default the one of the dataset's format. "coco-masks" needs a
+            model that finds masks, or stored results that have them.
         size: of a detector's input, where its model file takes any.
         engine, precision, threads: as of `onelook.load`.
         batch: pictures a run of the model.
@@ -89,11 +92,11 @@ def evaluate(
         raise Error(f"{where}: has pictures without a class of their own; the metric top-k needs one of each")
     if metric != "top-k" and not any(len(sample) for sample in dataset.samples):
         raise Error(f"{where}: has no boxes in the split {dataset.split!r}; the metric {metric} needs them")
+    if metric == "coco-masks" and all(mask is None for sample in dataset.samples for mask in sample.masks):
+        raise Error(f"{where}: has no masks in the split {dataset.split!r}; the metric coco-masks needs them")
     if not isinstance(model, Detector | Classifier):
         if isinstance(model, str | Path) and str(model).endswith(".json"):
             return _stored(Path(model), dataset, metric)
-        if metric == "coco-masks":
-            raise Error("the metric coco-masks is for results in a file; models that find masks are yet to come")
         loaded = load(model, engine=engine, precision=precision, threads=threads, streams=threads or processors())
         if isinstance(loaded, Segmenter):
             raise Error(f"{loaded.info.path}: is a model to segment; those cannot be measured yet")
@@ -129,6 +132,9 @@ def _stored(path: Path, dataset: Dataset, metric: str) -> DetectorEvaluation:
 def _detector(
     model: Detector, dataset: Dataset, metric: str, size: int | tuple[int, int] | None, batch: int, step: Step | None
 ) -> DetectorEvaluation:
+    by_masks = metric == "coco-masks"
+    if by_masks and not model.info.masks:
+        raise Error(f"{model.info.path}: finds boxes alone; the metric coco-masks is for a model that finds masks")
     matched, dataset, notes = common_classes(model.info.names, dataset)
     results: dict[str, Found] = {}
     errors: list[SourceError] = []
@@ -136,8 +142,10 @@ def _detector(
     stream = model.stream(_images(dataset.samples), SCORE_THRESHOLD, None, size, batch, errors.append)
     for one in stream:
         kinds = matched[one.classes]
-        kept = np.flatnonzero(kinds >= 0)[: MOST if metric == "coco" else None]  # the highest scores are first
-        results[one.source] = Found(one.boxes[kept], one.scores[kept], kinds[kept])
+        # The highest scores are first.
+        kept = np.flatnonzero(kinds >= 0)[: MOST if metric in ("coco", "coco-masks") else None]
+        masks = _masks(one[kept]) if by_masks else ()
+        results[one.source] = Found(one.boxes[kept], one.scores[kept], kinds[kept], masks)
         if step:
             step()
     seconds = time.perf_counter() - start
@@ -146,6 +154,11 @@ def _detector(
     dataset = dataclasses.replace(dataset, samples=samples)
     run = Run(str(model.info.path), model.engine, dataset, seconds, used, model.info.iou_threshold, (*notes, *more))
     return _scored(run, found, metric)
+
+
+def _masks(found: Detections) -> list[Rle]:
+    assert found.masks is not None
+    return [Rle((found.height, found.width), rle.compress(runs)) for runs in found.masks.runs]
 
 
 def _scored(run: Run, found: Sequence[Found], metric: str) -> DetectorEvaluation:
