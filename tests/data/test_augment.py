@@ -77,11 +77,12 @@ def assert_valid(made: Labelled, size: tuple[int, int]) -> None:
     assert (made.boxes[:, :2] < made.boxes[:, 2:]).all()
 
 
-@given(pictures())
-def test_flip_takes_the_box_along_and_twice_is_nothing(labelled: Labelled) -> None:
-    once = flip(labelled)
+@given(pictures(), st.integers(0, 1))
+def test_flip_takes_the_box_along_and_twice_is_nothing(labelled: Labelled, axis: int) -> None:
+    once = flip(labelled, axis)
     np.testing.assert_array_equal(once.boxes[0], found(once.image))
-    twice = flip(once)
+    assert (red(once.image) == np.flip(red(labelled.image), axis)).all()
+    twice = flip(once, axis)
     np.testing.assert_array_equal(twice.image, labelled.image)
     np.testing.assert_array_equal(twice.boxes, labelled.boxes)
 
@@ -152,7 +153,7 @@ def known(labelled: Labelled) -> Labelled:
 @settings(max_examples=100)
 @given(st.lists(pictures(), min_size=4, max_size=4), st.integers(0, 2**32), st.booleans())
 def test_outlines_and_class_maps_go_where_the_pixels_go(four: list[Labelled], seed: int, four_at_once: bool) -> None:
-    changes = Augmentation(degrees=30, shear=5, crop=0.2, mosaic=float(four_at_once), hue=0, saturation=0, value=0)
+    changes = Augmentation(0.5, 0, 0, 0, degrees=30, shear=5, crop=0.2, mosaic=float(four_at_once), upside_down=0.5)
     made = augment(lambda i: known(four[i]), 0, 4, SIZE, np.random.default_rng(seed), changes)
     plain = augment(lambda i: four[i], 0, 4, SIZE, np.random.default_rng(seed), changes)
     np.testing.assert_array_equal(made.image, plain.image)

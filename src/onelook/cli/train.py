@@ -38,6 +38,7 @@ from onelook.errors import Error
 @click.option("--precision", help="float32, bfloat16 or float16.  [default: float32]")
 @click.option("--multi-scale", type=float, help="Share by which the size changes, 0 to 0.9.  [default: 0]")
 @click.option("--mosaic", type=float, help="Probability of a picture made of four.  [default: 0.5]")
+@click.option("--upside-down", type=float, help="Probability of mirroring top and bottom.  [default: 0]")
 @click.option("--patience", type=int, help="Evaluations without progress after which training ends.  [default: never]")
 @click.option("--workers", type=int, help="Threads that load pictures; as many as there are processors by default.")
 @click.option("--seed", type=int, help="Of everything random.  [default: 0]")
@@ -61,6 +62,7 @@ def train(
     weights: tuple[Path, ...],
     size: int | None,
     mosaic: float | None,
+    upside_down: float | None,
     paper: bool,
     box_loss: str | None,
     focal: str | None,
@@ -96,8 +98,9 @@ def train(
             if size is not None:
                 chosen["size"] = (size, size)
             how = training.Settings(**chosen)
-            if mosaic is not None:
-                how = replace(how, augmentation=replace(how.augmentation, mosaic=mosaic))
+            wanted = {"mosaic": mosaic, "upside_down": upside_down}
+            changes: dict[str, Any] = {name: value for name, value in wanted.items() if value is not None}
+            how = replace(how, augmentation=replace(how.augmentation, **changes))
             if len(weights) > 2:
                 raise Error(f"expected one file of weights, or a .cfg and its .weights; found {len(weights)} files")
             start = weights[0] if len(weights) == 1 else (weights[0], weights[1]) if weights else None

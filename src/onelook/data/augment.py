@@ -56,6 +56,7 @@ class Augmentation:
 
     Attributes:
         flip: probability of mirroring left and right.
+        upside_down: probability of mirroring top and bottom, for pictures that have neither: from microscopes, from above.
         hue: largest shift, as a share of the colour circle.
         saturation, value: 0.5 multiplies by up to 1.5 or divides by up to 1.5.
         degrees: largest rotation. Boxes grow around what they turn with, so that a little goes a long way.
@@ -79,6 +80,7 @@ class Augmentation:
     crop: float = 0.0
     mosaic: float = 0.5
     resize: str = "letterbox"
+    upside_down: float = 0.0
 
 
 # Redmon et al., 2016 (arXiv:1506.02640), section 2.2; that pictures are mirrored too is in Darknet's code only.
@@ -142,18 +144,24 @@ def augment(
         made = affine(load(index), size, rng, settings)
     if rng.random() < settings.flip:
         made = flip(made)
+    if settings.upside_down and rng.random() < settings.upside_down:
+        made = flip(made, axis=0)
     return replace(made, image=hsv(made.image, rng, settings.hue, settings.saturation, settings.value))
 
 
-def flip(labelled: Labelled) -> Labelled:
-    """Left and right exchanged."""
-    boxes = labelled.boxes.copy()
-    width = labelled.image.shape[1]
-    boxes[:, [0, 2]] = width - labelled.boxes[:, [2, 0]]
-    mirrored = np.array((-1, 1), np.float32), np.array((width, 0), np.float32)
-    outlines = tuple(tuple(polygon * mirrored[0] + mirrored[1] for polygon in one) for one in labelled.outlines)
-    class_map = None if labelled.class_map is None else labelled.class_map[:, ::-1]
-    return Labelled(np.asarray(cv2.flip(labelled.image, 1), np.uint8), boxes, labelled.classes, outlines, class_map)
+def flip(labelled: Labelled, axis: int = 1) -> Labelled:
+    """Left and right exchanged; top and bottom where the axis, of the picture [H, W, 3], is 0."""
+    rows, columns = labelled.image.shape[:2]
+    turned = scaled(-1, 1) @ moved(-columns, 0) if axis else scaled(1, -1) @ moved(0, -rows)
+    x1, y1, x2, y2 = labelled.boxes.T
+    boxes = np.stack((columns - x2, y1, columns - x1, y2) if axis else (x1, rows - y2, x2, rows - y1), 1)
+    return Labelled(
+        np.asarray(cv2.flip(labelled.image, axis), np.uint8),
+        boxes,
+        labelled.classes,
+        tuple(tuple(through(turned, polygon).astype(np.float32) for polygon in one) for one in labelled.outlines),
+        None if labelled.class_map is None else np.flip(labelled.class_map, axis),
+    )
 
 
 def hsv(

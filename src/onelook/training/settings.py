@@ -76,7 +76,7 @@ class Settings:
         for name in ("weight_decay", "warmup", "patience", "workers", "seed"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise TrainingError(f"{name} must be 0 or more; found {getattr(self, name)}")
-        for name, most in (("flip", 1), ("mosaic", 1), ("scale", 0.99), ("crop", 0.49)):
+        for name, most in (("flip", 1), ("upside_down", 1), ("mosaic", 1), ("scale", 0.99), ("crop", 0.49)):
             if not 0 <= getattr(self.augmentation, name) <= most:
                 raise TrainingError(f"{name} must be from 0 to {most:g}; found {getattr(self.augmentation, name)}")
         for name, known in (("optimizer", ("sgd", "adamw")), ("precision", ("float32", "bfloat16", "float16"))):
