@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from onelook import detectors
 from onelook.data import read
 from onelook.data.augment import Augmentation
-from onelook.detectors.checkpoint import Trained, save
+from onelook.trained import Trained, save
 from onelook.training.detection import describe
 from onelook.training.distributed import Processes
 from onelook.training.settings import Settings

@@ -191,7 +191,7 @@ def test_the_names_are_read_from_a_file(tmp_path: Path) -> None:
     ("said", "classes", "message"),
     [
         ("coco", 79, "coco: has 80 names; the network tells 79 classes apart"),
-        ("voc", 21, "voc: has 20 names"),
+        ("voc", 22, "voc: has 20 names"),
         ("imagenet", 999, "imagenet: has 1000 names; the network tells 999"),
         ("imagenet", 1002, "imagenet: has 1000 names; the network tells 1002"),
         ("imagenet", 1, "imagenet: has 1000 names"),

@@ -16,7 +16,7 @@ from torch import nn
 
 from onelook import CheckpointError
 from onelook.detectors import create
-from onelook.detectors.checkpoint import Trained, is_detector, load, save
+from onelook.trained import Trained, is_trained, load, save
 
 V3 = Trained(
     "yolo_v3",
@@ -70,7 +70,7 @@ def test_what_is_saved_is_loaded_again(tmp_path: Path, about: Trained) -> None:
     network = network_of(about)
     network.to(memory_format=torch.channels_last)  # as it is trained
     path = save(about, network.state_dict(), tmp_path / "new" / "x.safetensors")
-    assert is_detector(path)
+    assert is_trained(path)
     found, other = load(path)
     assert asdict(found) == asdict(about)
     assert not other.training
@@ -88,7 +88,7 @@ def test_other_files_are_no_detectors(tmp_path: Path) -> None:
     (tmp_path / "y").write_bytes(safetensors.torch.save({"a": torch.zeros(1)}, {"format": "onelook 1"}))
     (tmp_path / "z").write_bytes(safetensors.torch.save({"a": torch.zeros(1)}))
     for name in ("x", "y", "z", "gone", ""):
-        assert not is_detector(tmp_path / name)
+        assert not is_trained(tmp_path / name)
         complaint(tmp_path / name)
 
 
@@ -161,7 +161,7 @@ def test_nothing_is_allocated_for_a_network_that_the_file_does_not_hold(
 def test_a_yolo_v1_of_another_size_is_refused(tmp_path: Path) -> None:
     options = {"classes": 1, "backbone": "mobilenet_v1", "alpha": 0.25, "size": [64, 64]}
     path = save(Trained("yolo_v1", options, ("a",), (128, 128)), {}, tmp_path / "x.safetensors")
-    assert "trained at (128, 128), built for [64, 64]" in complaint(path)
+    assert "this YOLOv1 takes one size of input alone, 64 x 64; found 128 x 128" in complaint(path)
 
 
 @pytest.mark.parametrize(

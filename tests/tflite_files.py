@@ -48,6 +48,7 @@ class Operator:
     padding: int = SAME
     dilation: int = 1
     window: Sequence[int] = (1, 1)
+    aligned: bool = True
 
 
 @dataclass
@@ -347,6 +348,7 @@ def _options(builder: Any, operator: Operator) -> dict[str, int]:
         "SOFTMAX": ("SoftmaxOptions", {"Beta": 1}),
         "MEAN": ("ReducerOptions", {}),
         "RESHAPE": ("ReshapeOptions", {}),
+        "RESIZE_BILINEAR": ("ResizeBilinearOptions", {"AlignCorners": operator.aligned}),
     }
     if operator.kind not in tables:
         return {}

@@ -5,7 +5,7 @@ import hashlib
 import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from onelook import __version__
 from onelook.errors import CheckpointError, DarknetError, Error, MissingDependencyError
@@ -14,11 +14,14 @@ from onelook.names import labels
 if TYPE_CHECKING:
     from onelook.checkpoint import Checkpoint
     from onelook.darknet import Darknet
+    from onelook.detectors import Detector
+    from onelook.segmenters import Segmenter
+    from onelook.trained import Trained
 
 Source = str | Path | tuple[str | Path, str | Path]
-Thresholds = tuple[float | None, float | None]
 SCORE_THRESHOLD, IOU_THRESHOLD = 0.25, 0.45  # of a detector, unless asked otherwise
 TRAINED_IOU_THRESHOLD = 0.6  # of one that onelook trained
+FIXED_SIZE = ("yolo_v1",)  # networks that end in fully connected layers
 
 
 TORCH_HALF = ("torch", "onnx", "onnxscript", "safetensors", "tflite")
@@ -48,11 +51,11 @@ def convert(
     """Turn a trained network into a model file, or a classifier into a checkpoint.
 
     Args:
-        source: a pair of paths, Darknet's cfg and weights; a classifier in TensorFlow Lite's format (.tflite,
-            MobileNetV1 and V2); or a checkpoint of onelook's own (.safetensors), of a
-            classifier or detector.
+        source: a pair of paths, Darknet's cfg and weights; a network in TensorFlow Lite's format (.tflite): a classifier,
+            MobileNetV1 or V2, or a DeepLabv3; or a checkpoint of onelook's own (.safetensors), of a classifier, detector
+            or segmenter.
         output: the model file; that of the source (its weights) with `.onnx` by default. With `.safetensors` a
-            checkpoint of one of `onelook.backbones` is written.
+            checkpoint is written, of a classifier that is one of `onelook.backbones`, or of TensorFlow Lite's DeepLabv3.
         class_names: "coco", "voc", "imagenet", a file of one name a line, or the names; by default those that came with
             the source, or else "class 0", "class 1", ...
         size: of the input, (height, width) or the side of a square; the source's by default.
@@ -87,204 +90,225 @@ def convert(
         raise CheckpointError(
             f"{source}: expected a .tflite or .safetensors file, or two files: Darknet's .cfg and .weights"
         )
-    output = weights.with_suffix(".onnx") if output is None else output
-    thresholds = score_threshold, iou_threshold
+    to = Path(weights.with_suffix(".onnx") if output is None else output)
+    wanted = _Wanted(to, class_names, size, dynamic_size, batch, resize, score_threshold, iou_threshold, half)
     if isinstance(source, tuple):
-        from onelook import darknet
+        return _darknet(source, wanted)
+    if weights.suffix == ".tflite":
+        return _tflite(weights, wanted)
+    from onelook import trained
 
-        network = darknet.Darknet(source[0], device="meta", size=size)
-        if network.task == "detect":
-            return _detector(network, source, Path(output), class_names, dynamic_size, batch, resize, half, thresholds)
-    elif _is_trained(Path(source)):
-        return _trained(Path(source), Path(output), class_names, size, dynamic_size, batch, resize, half, thresholds)
-    if dynamic_size or score_threshold is not None or iou_threshold is not None:
-        raise Error("a dynamic size and thresholds are for detectors; this is none")
-    if Path(output).suffix == ".safetensors" and (batch is not None or resize is not None or half):
-        raise Error("batch, resize and half go into a model file; a checkpoint has none")
-    if isinstance(source, tuple):
-        return _darknet_classifier(network, source, Path(output), class_names, batch, resize, half)
-    return _classifier(_read(Path(source)), Path(output), class_names, size, batch, resize, half)
-
-
-def _is_trained(path: Path) -> bool:
-    """Whether the file holds a detector that onelook trained."""
-    if path.suffix != ".safetensors":
-        return False
-    from onelook.detectors.checkpoint import is_detector
-
-    return is_detector(path)
-
-
-def _read(path: Path) -> "Checkpoint":
-    """A classifier from a file of its own."""
-    if path.suffix == ".tflite":
-        from onelook import tflite
-
-        found = tflite.load(path)
-        found.origin.update(_origin(tflite=path))
-        return found
+    if trained.is_trained(weights):
+        return _trained(weights, wanted)
     from onelook import checkpoint
 
-    return checkpoint.load(path)
+    return _classifier(checkpoint.load(weights), wanted)
 
 
-def _detector(
-    network: "Darknet",
-    files: tuple[str | Path, str | Path],
-    output: Path,
-    class_names: str | Path | Sequence[str] | None,
-    dynamic_size: bool,
-    batch: int | None,
-    resize: str | None,
-    half: bool,
-    thresholds: Thresholds,
-) -> Path:
+class _Wanted(NamedTuple):
+    """What the user wants of the output; see `convert`."""
+
+    output: Path
+    class_names: str | Path | Sequence[str] | None
+    size: tuple[int, int] | None
+    dynamic_size: bool
+    batch: int | None
+    resize: str | None
+    score_threshold: float | None
+    iou_threshold: float | None
+    half: bool
+
+    @property
+    def is_checkpoint(self) -> bool:
+        return self.output.suffix == ".safetensors"
+
+    def check(self, task: str, checkpoint: bool) -> None:
+        """Raises Error for what a model of that task does not have; `checkpoint`: whether it can be written as one."""
+        if task != "detect" and (self.dynamic_size or {self.score_threshold, self.iou_threshold} != {None}):
+            raise Error("a dynamic size and thresholds are for detectors; this is none")
+        if self.is_checkpoint and not checkpoint:
+            raise Error(f"{self.output}: of this a model file is written; choose a name that ends in .onnx")
+        if self.is_checkpoint and (self.batch is not None or self.resize is not None or self.half):
+            raise Error("batch, resize and half go into a model file; a checkpoint has none")
+        if task != "classify" and self.resize == "crop":
+            raise Error(
+                f"resize must be letterbox or stretch for a model to {task}, as a crop hides what is at the edges"
+            )
+
+    def thresholds(self, iou_threshold: float) -> dict[str, Any]:
+        """Of a detector; that one unless asked otherwise."""
+        return {
+            "score_threshold": SCORE_THRESHOLD if self.score_threshold is None else self.score_threshold,
+            "iou_threshold": iou_threshold if self.iou_threshold is None else self.iou_threshold,
+        }
+
+
+def _darknet(files: tuple[str | Path, str | Path], wanted: _Wanted) -> Path:
+    from onelook import darknet
+
+    network = darknet.Darknet(files[0], device="meta", size=wanted.size)
+    if network.task == "detect":
+        return _darknet_detector(network, files, wanted)
+    return _darknet_classifier(network, files, wanted)
+
+
+def _darknet_detector(network: "Darknet", files: tuple[str | Path, str | Path], wanted: _Wanted) -> Path:
     from onelook import darknet
     from onelook.export import export_detector
 
-    _check_detector(output, resize)
-    if dynamic_size and network.fixed_size:
+    wanted.check("detect", checkpoint=False)
+    if wanted.dynamic_size and network.fixed_size:
         raise DarknetError(f"{network.fixed_size.error('takes one size of input alone')}; drop --dynamic-size")
-    names = labels(class_names, network.classes)
+    names = labels(wanted.class_names, network.classes)
     darknet.load_weights(network, files[1])
     return export_detector(
         network,
-        output,
+        wanted.output,
         names,
         network.size,
-        dynamic_size=dynamic_size,
-        batch=batch,
-        resize=resize or ("stretch" if network.heads[0].kind == "detection" else "letterbox"),
+        dynamic_size=wanted.dynamic_size,
+        batch=wanted.batch,
+        resize=wanted.resize or ("stretch" if network.heads[0].kind == "detection" else "letterbox"),
         sampling="darknet",
-        score_threshold=SCORE_THRESHOLD if thresholds[0] is None else thresholds[0],
-        iou_threshold=IOU_THRESHOLD if thresholds[1] is None else thresholds[1],
         diou_beta=network.diou_beta,
         parameters=network.parameters_count,
         multiply_adds=network.multiply_adds,
-        half=half,
+        half=wanted.half,
         origin=_origin(cfg=files[0], weights=files[1]),
+        **wanted.thresholds(IOU_THRESHOLD),
     )
 
 
-def _trained(
-    path: Path,
-    output: Path,
-    class_names: str | Path | Sequence[str] | None,
-    size: tuple[int, int] | None,
-    dynamic_size: bool,
-    batch: int | None,
-    resize: str | None,
-    half: bool,
-    thresholds: Thresholds,
-) -> Path:
-    from onelook.backbones.backbone import check_sides
-    from onelook.detectors import YoloV1, checkpoint
-    from onelook.export import export_detector
-    from onelook.nn.count import multiply_adds, numbers
-
-    _check_detector(output, resize)
-    about, network = checkpoint.load(path)
-    check_sides(size or about.size)
-    if isinstance(network, YoloV1) and (dynamic_size or size not in (None, about.size)):
-        raise Error(f"{path}: YOLOv1 takes one size of input alone, {about.size[1]} x {about.size[0]}")
-    return export_detector(
-        network,
-        output,
-        about.names if class_names is None else labels(class_names, len(about.names)),
-        size or about.size,
-        dynamic_size=dynamic_size,
-        batch=batch,
-        resize=resize or about.resize,
-        score_threshold=SCORE_THRESHOLD if thresholds[0] is None else thresholds[0],
-        iou_threshold=TRAINED_IOU_THRESHOLD if thresholds[1] is None else thresholds[1],
-        parameters=numbers(network).parameters,
-        multiply_adds=multiply_adds(network, size or about.size),
-        half=half,
-        origin={**about.origin, **_origin(weights=path)},
-    )
-
-
-def _check_detector(output: Path, resize: str | None) -> None:
-    if output.suffix == ".safetensors":
-        raise Error(f"{output}: of a detector a model file is written; choose a name that ends in .onnx")
-    if resize == "crop":
-        raise Error("resize must be letterbox or stretch for a detector, as a crop hides what is at the edges")
-
-
-def _darknet_classifier(
-    network: "Darknet",
-    files: tuple[str | Path, str | Path],
-    output: Path,
-    class_names: str | Path | Sequence[str] | None,
-    batch: int | None,
-    resize: str | None,
-    half: bool,
-) -> Path:
+def _darknet_classifier(network: "Darknet", files: tuple[str | Path, str | Path], wanted: _Wanted) -> Path:
     """Any network that ends in a softmax becomes a model file; a checkpoint only one that is a backbone of ours."""
     from onelook import checkpoint, darknet
     from onelook.darknet import classifier
     from onelook.export import export_classifier
 
+    wanted.check("classify", checkpoint=True)
     if network.task != "classify":
         raise DarknetError(
             f"{files[0]}: ends with no [yolo], [region], [detection] or [softmax] layer, so it neither detects nor "
             f"classifies"
         )
-    names = labels(class_names, network.classes)
+    names = labels(wanted.class_names, network.classes)
     darknet.load_weights(network, files[1])
     origin = _origin(cfg=files[0], weights=files[1])
-    if output.suffix == ".safetensors":
+    if wanted.is_checkpoint:
         found = classifier.checkpoint(network)
-        return checkpoint.save(dataclasses.replace(found, names=names if class_names else None, origin=origin), output)
+        named = names if wanted.class_names else None
+        return checkpoint.save(dataclasses.replace(found, names=named, origin=origin), wanted.output)
     return export_classifier(
         classifier.Probabilities(network),
-        output,
+        wanted.output,
         names,
         network.size,
         mean=(0.0, 0.0, 0.0),
         std=(255.0, 255.0, 255.0),
-        batch=batch,
-        resize=resize or "crop",
+        batch=wanted.batch,
+        resize=wanted.resize or "crop",
         parameters=network.parameters_count,
         multiply_adds=network.multiply_adds,
-        half=half,
+        half=wanted.half,
         origin=origin,
     )
 
 
-def _classifier(
-    found: "Checkpoint",
-    output: Path,
-    class_names: str | Path | Sequence[str] | None,
-    size: tuple[int, int] | None,
-    batch: int | None,
-    resize: str | None,
-    half: bool,
-) -> Path:
+def _tflite(path: Path, wanted: _Wanted) -> Path:
+    from onelook import tflite, trained
+    from onelook.trained import Trained
+
+    if not tflite.is_segmenter(path):
+        found = tflite.load(path)
+        found.origin.update(_origin(tflite=path))
+        return _classifier(found, wanted)
+    segmenter = tflite.load_segmenter(path)
+    classes = segmenter.network.logits.out_channels
+    names = segmenter.names if wanted.class_names is None else labels(wanted.class_names, classes)
+    options = {"classes": classes, "backbone": "mobilenet_v2", "alpha": segmenter.alpha}
+    about = Trained("deeplab_v3", options, names or labels(None, classes), segmenter.size, origin=_origin(tflite=path))
+    if wanted.is_checkpoint:
+        wanted.check("segment", checkpoint=True)
+        return trained.save(about, segmenter.network.state_dict(), wanted.output)
+    return _segmenter(about, segmenter.network, wanted)
+
+
+def _trained(path: Path, wanted: _Wanted) -> Path:
+    """A detector or segmenter that onelook trained."""
+    from onelook import trained
+    from onelook.export import export_detector
+    from onelook.segmenters import DeepLabV3
+
+    about, network = trained.load(path)
+    about = dataclasses.replace(about, origin={**about.origin, **_origin(weights=path)})
+    if wanted.class_names is not None:
+        about = dataclasses.replace(about, names=labels(wanted.class_names, len(about.names)))
+    if isinstance(network, DeepLabV3):
+        return _segmenter(about, network, wanted)
+    wanted.check("detect", checkpoint=False)
+    network.check_size(wanted.size or about.size)
+    if wanted.dynamic_size and about.name in FIXED_SIZE:
+        raise Error(f"{path}: {about.name} takes one size of input alone, {about.size[1]} x {about.size[0]}")
+    return export_detector(
+        network,
+        dynamic_size=wanted.dynamic_size,
+        **_common(about, network, wanted),
+        **wanted.thresholds(TRAINED_IOU_THRESHOLD),
+    )
+
+
+def _segmenter(about: "Trained", network: "Segmenter", wanted: _Wanted) -> Path:
+    from onelook.export import export_segmenter
+
+    wanted.check("segment", checkpoint=False)
+    network.check_size(wanted.size or about.size)
+    return export_segmenter(network, **_common(about, network, wanted))
+
+
+def _common(about: "Trained", network: "Detector | Segmenter", wanted: _Wanted) -> dict[str, Any]:
+    """Arguments of the exports of trained networks."""
+    from onelook.nn.count import multiply_adds, numbers
+
+    size = wanted.size or about.size
+    return {
+        "path": wanted.output,
+        "names": about.names,
+        "size": size,
+        "batch": wanted.batch,
+        "resize": wanted.resize or about.resize,
+        "parameters": numbers(network).parameters,
+        "multiply_adds": multiply_adds(network, size),
+        "half": wanted.half,
+        "origin": about.origin,
+    }
+
+
+def _classifier(found: "Checkpoint", wanted: _Wanted) -> Path:
     from torch import nn
 
     from onelook import checkpoint
     from onelook.export import export_classifier
     from onelook.nn.count import multiply_adds, numbers
 
-    names = found.names if class_names is None else labels(class_names, found.classes)
-    size = size or found.size
+    wanted.check("classify", checkpoint=True)
+    names = found.names if wanted.class_names is None else labels(wanted.class_names, found.classes)
+    size = wanted.size or found.size
     found.network.check_size(size)
-    if output.suffix == ".safetensors":
-        return checkpoint.save(dataclasses.replace(found, names=names, size=size), output)
+    if wanted.is_checkpoint:
+        return checkpoint.save(dataclasses.replace(found, names=names, size=size), wanted.output)
     return export_classifier(
         nn.Sequential(found.network, nn.Softmax(1)),
-        output,
+        wanted.output,
         names or labels(None, found.classes),
         size,
         mean=found.mean,
         std=found.std,
-        batch=batch,
-        resize=resize or "crop",
+        batch=wanted.batch,
+        resize=wanted.resize or "crop",
         crop=found.crop,
         parameters=numbers(found.network).parameters,
         multiply_adds=multiply_adds(found.network, size),
-        half=half,
+        half=wanted.half,
         origin={"by": f"onelook {__version__}", "network": found.name, **found.options, **found.origin},
     )
 

@@ -95,7 +95,7 @@ def test_real_files_hold_28_and_53_convolutions(shared: Callable[[str], Path]) -
         ("CONV_2D", {"activation": RELU}, ("CONV_2D", (1, 1), True, "relu")),
         ("ADD", {"activation": tflite.ActivationFunctionType.TANH}, ("ADD", (1, 1), True, "other")),
         ("FULLY_CONNECTED", {"activation": RELU}, ("FULLY_CONNECTED", (1, 1), True, "relu")),
-        ("CONV_2D", {"dilation": 2}, ("CONV_2D with dilation", (1, 1), True, "linear")),
+        ("CONV_2D", {"dilation": 2}, ("CONV_2D with dilation 2", (1, 1), True, "linear")),
         ("SOFTMAX", {}, ("SOFTMAX", (1, 1), True, "linear")),
         ("GELU", {}, ("GELU", (1, 1), True, "linear")),  # a code above 127, the most that files once had
     ],

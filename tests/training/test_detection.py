@@ -21,9 +21,10 @@ from onelook.conversion import SCORE_THRESHOLD, TRAINED_IOU_THRESHOLD
 from onelook.data import read
 from onelook.data.augment import YOLO_V1, Augmentation
 from onelook.data.sample import Dataset, Sample
-from onelook.detectors import YoloV1, YoloV1Loss, checkpoint
+from onelook.detectors import YoloV1, YoloV1Loss
 from onelook.runtime import picture
 from onelook.runtime.resize import place
+from onelook.trained import load
 from onelook.training import train
 from onelook.training.detection import PRESETS, build, describe
 from onelook.training.run import read_progress
@@ -57,7 +58,7 @@ def trained(data: Path, tmp_path_factory: pytest.TempPathFactory, request: pytes
 
 def test_the_model_file_finds_what_the_network_does(trained: Any, data: Path) -> None:
     """Through the runtime half, which shares no code with the validation but the resizing."""
-    about, network = checkpoint.load(trained.folder / "best.safetensors")
+    about, network = load(trained.folder / "best.safetensors")
     samples = read(data, "val").samples
     found = list(DetectorValidation(samples, about.names, about.size, ALONE, about.resize).detect(network, samples))
     detector = onelook.load(trained.model, engine="onnxruntime")
@@ -75,7 +76,7 @@ def test_the_model_file_finds_what_the_network_does(trained: Any, data: Path) ->
 
 
 def test_the_files_say_what_was_trained(trained: Any, data: Path) -> None:
-    about, _ = checkpoint.load(trained.folder / "best.safetensors")
+    about, _ = load(trained.folder / "best.safetensors")
     assert (about.names, about.size, about.resize) == (tuple(COLOURS), (64, 64), "letterbox")
     assert about.origin["trained_on"] == "shapes"
     facts = {entry.key: entry.value for entry in onnx.load(trained.model).metadata_props}
@@ -93,7 +94,7 @@ def test_the_files_say_what_was_trained(trained: Any, data: Path) -> None:
 
 
 def test_the_history_has_losses_and_measures_of_every_epoch(trained: Any) -> None:
-    terms = TERMS[checkpoint.load(trained.folder / "best.safetensors")[0].name]
+    terms = TERMS[load(trained.folder / "best.safetensors")[0].name]
     assert len(trained.history) == 2
     for epoch in trained.history:
         assert epoch.keys() == terms | {"AP", "AP50", "score"}

@@ -10,8 +10,7 @@ from torch import nn
 
 from onelook import CheckpointError, Error, backbones, checkpoint, detectors, tflite
 from onelook.checkpoint import Checkpoint
-from onelook.detectors import checkpoint as detector_checkpoint
-from onelook.detectors.checkpoint import Trained
+from onelook.trained import Trained, save
 from onelook.training.start import load_weights, read_weights, recalibrate
 from rectangles import randomise, same, scalars
 
@@ -126,7 +125,7 @@ def test_a_detector_gives_all_that_fits(tmp_path: Path) -> None:
     source = detector(classes=7)
     randomise(source)
     about = Trained("yolo_v3", {**OPTIONS, "classes": 7}, tuple("abcdefg"), (64, 64))
-    path = detector_checkpoint.save(about, source.state_dict(), tmp_path / "x.safetensors")
+    path = save(about, source.state_dict(), tmp_path / "x.safetensors")
     assert read_weights(path)[0] == "yolo_v3"
     network = detector()
     left = len(network.state_dict()) - load_weights(network, path)

@@ -1,7 +1,5 @@
 """Classification networks, one file a family; each is a backbone for detectors too."""
 
-import difflib
-import inspect
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
@@ -13,7 +11,7 @@ from onelook.backbones.mobilenet_v2 import MobileNetV2
 from onelook.backbones.resnet import ResNet
 from onelook.backbones.vgg import VGG16
 from onelook.backbones.xception import Xception
-from onelook.errors import NetworkError
+from onelook.options import check
 
 __all__ = [
     "ARCHITECTURES",
@@ -57,13 +55,5 @@ def create(name: str, /, **options: Any) -> Backbone:
     >>> create("mobilenet_v2", alpha=1.4, classes=10).channels
     (48, 136, 1792)
     """
-    if name not in ARCHITECTURES:
-        close = difflib.get_close_matches(name[:64], ARCHITECTURES, cutoff=0.5)
-        known = f"closest: {', '.join(close)}" if close else f"known: {', '.join(ARCHITECTURES)}"
-        raise NetworkError(f"no architecture named {name[:64]!r}; {known}")
-    make = ARCHITECTURES[name]
-    takes = inspect.signature(make).parameters
-    for option in options:
-        if option not in takes:
-            raise NetworkError(f"{name} takes no {option[:64]!r}; it takes {', '.join(takes)}")
-    return make(**options)
+    check("architecture", name, ARCHITECTURES, options)
+    return ARCHITECTURES[name](**options)

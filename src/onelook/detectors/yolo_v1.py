@@ -71,6 +71,14 @@ class YoloV1(nn.Module):
         x = self.backbone.features(normalise(image, self.backbone))[-1]
         return [self.output(self.hidden(self.convolutions(x)))]
 
+    def check_size(self, size: Size) -> None:
+        """Raises NetworkError for a height or width, in pixels, that the network was not built for."""
+        side = self.side * STRIDE
+        if tuple(size) != (side, side):
+            raise NetworkError(
+                f"this YOLOv1 takes one size of input alone, {side} x {side}; found {size[1]} x {size[0]}"
+            )
+
     def decode(self, raw: Sequence[Tensor], size: Size) -> tuple[Tensor, Tensor]:
         """Raw outputs -> boxes [B, N, 4] xyxy in pixels of the input of `size` (height, width), scores [B, N, C]."""
         return decode_yolo_v1(raw[0], size, self.side, self.classes, square=True, softmax=False)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from onelook.backbones import Backbone
+from onelook.backbones.backbone import check_sides
 from onelook.boxes import iou, xyxy_to_cxcywh
 from onelook.detectors.assignment import assign
 from onelook.detectors.blocks import mixing, normalise, spatial
@@ -67,6 +68,10 @@ class YoloV2(nn.Module):
         """See the class."""
         _, fine, coarse = self.backbone.features(normalise(image, self.backbone))
         return [self.output(torch.cat((self.passthrough(fine), self.deepen(coarse)), dim=1))]
+
+    def check_size(self, size: Size) -> None:
+        """Raises NetworkError for a height or width, in pixels, that the network cannot take."""
+        check_sides(size)
 
     def decode(self, raw: Sequence[Tensor], size: Size) -> tuple[Tensor, Tensor]:
         """Raw map -> boxes [B, N, 4] xyxy in pixels of the input of `size` (height, width), scores [B, N, C]."""

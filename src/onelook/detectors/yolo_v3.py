@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from onelook.backbones import Backbone
+from onelook.backbones.backbone import check_sides
 from onelook.boxes import iou, xyxy_to_cxcywh
 from onelook.detectors.assignment import Assignment, assign
 from onelook.detectors.blocks import mixing, normalise, output, spatial
@@ -69,6 +70,10 @@ class YoloV3(nn.Module):
             # "Next we take the feature map from 2 layers previous and upsample it by 2x": section 2.3.
             thin.append(neck(torch.cat((F.interpolate(lift(thin[-1]), scale_factor=2.0), x), dim=1)))
         return [output(x) for output, x in zip(self.outputs, thin, strict=True)]
+
+    def check_size(self, size: Size) -> None:
+        """Raises NetworkError for a height or width, in pixels, that the network cannot take."""
+        check_sides(size)
 
     def decode(self, raw: Sequence[Tensor], size: Size) -> tuple[Tensor, Tensor]:
         """Raw maps -> boxes [B, N, 4] xyxy in pixels of the input of `size` (height, width), scores [B, N, C]."""

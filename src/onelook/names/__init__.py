@@ -64,8 +64,8 @@ def labels(class_names: str | Path | Sequence[str] | None, classes: int) -> tupl
 
     Args:
         class_names: "coco", "voc" or "imagenet"; a file of one name a line; the names; None for "class 0", "class 1", ...
-        classes: how many the network tells apart; where that is one more than there are in "imagenet", `BACKGROUND` comes
-            first.
+        classes: how many the network tells apart; where that is one more than there are in "imagenet" or "voc",
+            `BACKGROUND` comes first.
 
     Raises:
         DarknetError: the file cannot be read as one of names.
@@ -73,11 +73,11 @@ def labels(class_names: str | Path | Sequence[str] | None, classes: int) -> tupl
     """
     if class_names is None:
         return tuple(f"class {i}" for i in range(classes))
-    if class_names == "imagenet":
-        found = tuple(imagenet().values())
+    if class_names in ("imagenet", "voc"):
+        found = tuple(imagenet().values()) if class_names == "imagenet" else VOC
         found = (BACKGROUND, *found) if classes == len(found) + 1 else found
-    elif class_names in ("coco", "voc"):
-        found = COCO if class_names == "coco" else VOC
+    elif class_names == "coco":
+        found = COCO
     elif isinstance(class_names, str | Path):
         found = read_names(class_names)
     else:

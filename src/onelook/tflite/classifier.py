@@ -90,7 +90,7 @@ def _compare(graph: Graph, origins: dict[int, int], steps: list[Operator], netwo
     thin = [previous]  # results without activation: the ends of shortcuts
     for number, (expected, found) in enumerate(zip_longest(_steps(network), steps)):
         want = _wanted(expected)
-        have = _found(graph, origins, found)
+        have = described(graph, origins, found)
         if want != have:
             return number, f"its step {number + 1} is {have}, not the {want}"
         ends = {thin[-1], thin[-2]} if found.kind == "ADD" else {origins.get(previous, previous)}
@@ -132,7 +132,7 @@ def _wanted(module: nn.Module | None) -> str:
     return "end"
 
 
-def _found(graph: Graph, origins: dict[int, int], operator: Operator | None) -> str:
+def described(graph: Graph, origins: dict[int, int], operator: Operator | None) -> str:
     """A step of the file in the same words."""
     if operator is None:
         return "end"
@@ -167,7 +167,7 @@ def _filled(
     graph: Graph, origins: dict[int, int], steps: list[Operator], name: str, alpha: float, classes: int
 ) -> Checkpoint:
     """The network with the weights, and what the file says of its input."""
-    numbers = [_weight_and_bias(graph, origins, operator) for operator in steps if operator.kind in _CONVOLUTIONS]
+    numbers = [weight_and_bias(graph, origins, operator) for operator in steps if operator.kind in _CONVOLUTIONS]
     network = create(name, alpha=alpha, classes=classes)  # allocated now that the file is known to have so many numbers
     modules = [module for module in _steps(network) if isinstance(module, ConvBlock | nn.Linear)]
     with torch.no_grad():
@@ -199,7 +199,7 @@ def _filled(
     )
 
 
-def _weight_and_bias(graph: Graph, origins: dict[int, int], operator: Operator) -> tuple[Tensor, Tensor]:
+def weight_and_bias(graph: Graph, origins: dict[int, int], operator: Operator) -> tuple[Tensor, Tensor]:
     """A kernel in torch's order, [N, M, k_y, k_x], and its bias [N]."""
     order = {"CONV_2D": (0, 3, 1, 2), "DEPTHWISE_CONV_2D": (3, 0, 1, 2), "FULLY_CONNECTED": (0, 1)}[operator.kind]
     weight, *bias = (graph.tensors[origins.get(i, i)].real() for i in operator.inputs[1:3] if i >= 0)

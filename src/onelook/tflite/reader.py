@@ -96,7 +96,8 @@ class Operator:
     """One step of the graph.
 
     Attributes:
-        kind: TensorFlow Lite's name: "CONV_2D", "ADD", ...
+        kind: TensorFlow Lite's name: "CONV_2D", "ADD", ...; behind it what is unusual: "CONV_2D with dilation 2",
+            "RESIZE_BILINEAR without aligned corners".
         inputs, outputs: numbers of tensors, the first four; -1 for an optional one that is left out.
         strides: along y and x, of a convolution.
         same: whether its padding is "SAME".
@@ -184,17 +185,21 @@ def _operator(model: Any, operator: Any) -> Operator:
         "DEPTHWISE_CONV_2D": tflite.DepthwiseConv2DOptions,
         "FULLY_CONNECTED": tflite.FullyConnectedOptions,
         "ADD": tflite.AddOptions,
+        "RESIZE_BILINEAR": tflite.ResizeBilinearOptions,
     }.get(kind)
     table = operator.BuiltinOptions()
     if make is None or table is None:
         return Operator(kind, inputs, outputs)
     options = make()
     options.Init(table.Bytes, table.Pos)
+    if kind == "RESIZE_BILINEAR":
+        aligned = options.AlignCorners() and not options.HalfPixelCenters()
+        return Operator(kind if aligned else f"{kind} without aligned corners", inputs, outputs)
     activation = _ACTIVATIONS.get(options.FusedActivationFunction(), "other")
     if kind in ("ADD", "FULLY_CONNECTED"):
         return Operator(kind, inputs, outputs, activation=activation)
-    if (options.DilationHFactor(), options.DilationWFactor()) != (1, 1):
-        kind = f"{kind} with dilation"
+    if (dilation := (options.DilationHFactor(), options.DilationWFactor())) != (1, 1):
+        kind = f"{kind} with dilation {dilation[0] if dilation[0] == dilation[1] else dilation}"
     strides = options.StrideH(), options.StrideW()
     return Operator(kind, inputs, outputs, strides, options.Padding() == tflite.Padding.SAME, activation)
 

@@ -6,9 +6,8 @@ from typing import Any
 from onelook import detectors
 from onelook.data import Dataset, Sample
 from onelook.data.anchors import anchors, box_sizes
-from onelook.detectors import checkpoint
-from onelook.detectors.checkpoint import Trained
 from onelook.errors import TrainingError
+from onelook.trained import Trained, save
 from onelook.training.distributed import Processes
 from onelook.training.job import Job
 from onelook.training.settings import Settings
@@ -103,7 +102,7 @@ def build(
         detectors.make_loss(network, **about["switches"]),
         DetectorValidation(validation, trained.names, settings.size, processes, resize),
         "boxes",
-        lambda best, path: checkpoint.save(trained, best.state_dict(), path),
+        lambda best, path: save(trained, best.state_dict(), path),
     )
 
 

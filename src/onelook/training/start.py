@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from onelook import checkpoint, darknet, tflite
 from onelook.darknet import classifier
-from onelook.detectors import checkpoint as detector_checkpoint
 from onelook.errors import CheckpointError
+from onelook.trained import is_trained, load
 
 Weights = str | Path | tuple[str | Path, str | Path]
 
@@ -33,9 +33,9 @@ def read_weights(source: Weights) -> tuple[str, dict[str, Tensor]]:
         found = classifier.checkpoint(network)
     elif Path(source).suffix == ".tflite":
         found = tflite.load(source)
-    elif detector_checkpoint.is_detector(Path(source)):
-        about, trained = detector_checkpoint.load(source)
-        return about.name, trained.state_dict()
+    elif is_trained(Path(source)):
+        about, whole = load(source)
+        return about.name, whole.state_dict()
     elif Path(source).suffix == ".safetensors":
         found = checkpoint.load(source)
     else:
