@@ -67,14 +67,14 @@ def test_the_dilated_body_sees_what_the_backbone_sees_and_more_of_it() -> None:
     state = naive.random_state(backbone)
     backbone.load_state_dict(state)
     wanted = backbone.body[:-1](x := torch.randn(2, 3, 97, 161))
-    found = DeepLabV3(backbone, 21).body(x)
+    found = DeepLabV3(backbone, 21).backbone.body(x)
     assert (found.shape, wanted.shape) == ((2, 112, 7, 11), (2, 112, 4, 6))
     assert wanted.std() > 0.1
     torch.testing.assert_close(found[:, :, ::2, ::2], wanted)
 
 
 def test_only_what_is_behind_the_last_stride_is_dilated() -> None:
-    spatial = [m for m in meta().body.modules() if isinstance(m, nn.Conv2d) and m.kernel_size == (3, 3)]
+    spatial = [m for m in meta().backbone.body.modules() if isinstance(m, nn.Conv2d) and m.kernel_size == (3, 3)]
     assert [m.stride[0] for m in spatial] == [2, 1, 2, 1, 2, 1, 1, 2, *[1] * 10]
     assert [m.dilation[0] for m in spatial] == [*[1] * 15, 2, 2, 2]
 
@@ -89,7 +89,7 @@ def test_any_size_has_a_place_for_every_16_pixels(size: tuple[int, int]) -> None
 
 def centre(size: tuple[int, int], place: int) -> list[float]:
     """The middle of the pixels that a place of the map sees: row and column."""
-    body = DeepLabV3(MobileNetV2(0.35, classes=0), 1).double().eval().body
+    body = DeepLabV3(MobileNetV2(0.35, classes=0), 1).double().eval().backbone.body
     for block in body.modules():
         if isinstance(block, ConvBlock):  # a sum of all that it sees
             nn.init.ones_(block.conv.weight)
@@ -128,7 +128,7 @@ def test_the_branches_come_together_as_in_the_authors_code(aspp: bool) -> None:
         )
         return ((y - mean) / (var + 1e-5).sqrt() * gamma + beta).relu()
 
-    features = model.body(2 * image - 1)
+    features = model.backbone.body(2 * image - 1)
     whole = block(F.avg_pool2d(features, features.shape[2:]), "image_pooling")
     branches = [whole.repeat(1, 1, *features.shape[2:]), block(features, "aspp.0")]
     if aspp:
@@ -141,7 +141,7 @@ def test_the_branches_come_together_as_in_the_authors_code(aspp: bool) -> None:
 def test_a_picture_of_the_mean_is_zero_to_the_body() -> None:
     model = random()
     model.mean.fill_(100.0)
-    seen = naive.inputs_and_outputs([model.body])
+    seen = naive.inputs_and_outputs([model.backbone.body])
     model(torch.full((1, 3, 33, 33), 100 / 255))
     torch.testing.assert_close(seen[0][0], torch.zeros(1, 3, 33, 33), atol=1e-5, rtol=0)
 

@@ -111,7 +111,7 @@ def _made(kind: str, size: int, **options: Any) -> File:
     model = network(**options)
     maker = Maker(File(), kind)
     maker.file.inputs = [x := maker.map((1, size, size, 3), {"uint8": (1 / 128, 128), "int8": (1 / 64, 3)})]
-    for row in model.body:
+    for row in model.backbone.body:
         start = x
         for block in row.modules():
             if isinstance(block, ConvBlock):
@@ -142,7 +142,7 @@ def test_a_file_gives_back_the_network_it_was_made_of(tmp_path: Path, kind: str)
     mean, std = {"uint8": (128, 128), "int8": (131, 64)}.get(kind, (127.5, 127.5))
     assert (found.network.mean.unique().tolist(), found.network.std.unique().tolist()) == ([mean], [std])
     head = found.network.aspp[0], found.network.image_pooling, found.network.project, found.network.logits
-    blocks = [*(x for x in found.network.body.modules() if isinstance(x, ConvBlock)), *head]
+    blocks = [*(x for x in found.network.backbone.body.modules() if isinstance(x, ConvBlock)), *head]
     for block, (kernel, bias) in zip(blocks, file.weights, strict=True):
         conv, offset = (block.conv, block.norm) if isinstance(block, ConvBlock) else (block, block)
         assert isinstance(conv.weight, torch.Tensor)

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 @click.argument("model")
 @click.argument("data", type=path_type)
 @click.option("--split", help="Of the dataset; val by default, or else test.")
-@click.option("--metric", help="coco, coco-masks, voc, voc2007, open-images or top-k; the dataset's own by default.")
+@click.option(
+    "--metric", help="coco, coco-masks, voc, voc2007, open-images, top-k or mean-iou; the dataset's own by default."
+)
 @click.option("--size", type=int, help="Side of the input, for a model file that takes any.")
 @click.option("--output", "-o", type=path_type, help="Folder for the report, the plots and the page of mistakes.")
 @click.option("--save-threshold", is_flag=True, help="Make the best threshold the default of the model file.")

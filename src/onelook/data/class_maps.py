@@ -15,9 +15,11 @@ from numpy.typing import NDArray
 from onelook.data.files import read_bytes, read_lines
 from onelook.data.sample import Sample
 from onelook.errors import DataError
+from onelook.names import BACKGROUND, VOC
 from onelook.runtime.picture import shown
 
 FOLDERS = {"JPEGImages": "SegmentationClass", "images": "masks"}  # of pictures, and of their maps
+NAMES_FILE = "mask-classes.yaml"
 LARGEST_MAP = 1 << 28  # bytes
 LARGEST_NAMES = 1 << 22  # bytes
 
@@ -39,6 +41,15 @@ def class_map_of(image: Path) -> Path:
     if not found.is_file():
         raise DataError(f"{shown(str(found))}: no such file; expected the class map of {shown(image.name)}")
     return found
+
+
+def has_class_map(image: Path) -> bool:
+    """Whether there is a class map of a picture."""
+    try:
+        class_map_of(image)
+    except DataError:
+        return False
+    return True
 
 
 def read_class_map(path: Path) -> NDArray[np.uint8]:
@@ -77,6 +88,22 @@ def load_class_map(sample: Sample, size: tuple[int, int]) -> NDArray[np.uint8]:
         own = f"{found.shape[1]} x {found.shape[0]}"
         raise DataError(f"{shown(str(path))}: is of {own} pixels; its picture is of {sample.width} x {sample.height}")
     return np.asarray(cv2.resize(found, size[::-1], interpolation=cv2.INTER_NEAREST), np.uint8)
+
+
+def class_names(dataset: Path) -> tuple[str, ...]:
+    """What the class numbers in the maps of a dataset are called, from 0 on.
+
+    A file `mask-classes.yaml` in its folder says it, see `read_class_numbers`; without one they are VOC's, the background
+    first. A number that has no name is "class 12".
+
+    Raises:
+        DataError: the file is there, and is no such file.
+    """
+    file = dataset / NAMES_FILE
+    if not file.is_file():
+        return (BACKGROUND, *VOC)
+    found = read_class_numbers(file)
+    return tuple(found.get(number, f"class {number}") for number in range(max(found) + 1))
 
 
 def read_class_numbers(file: Path) -> dict[int, str]:

@@ -9,8 +9,11 @@ from numpy.typing import NDArray
 
 from onelook.data.sample import FLAGS, Dataset, Sample
 from onelook.errors import Error
-from onelook.names import BACKGROUND, COCO_CATEGORY_IDS, category_ids, imagenet
+from onelook.metrics.segmentation import IGNORE as UNDECIDED
+from onelook.names import BACKGROUND, COCO_CATEGORY_IDS, category_ids, darknet_spelling, imagenet
 from onelook.runtime.picture import shown
+
+UNLABELED = "unlabeled"  # COCO's name for pixels that nobody has looked at
 
 
 def match_classes(model: Sequence[str], dataset: Sequence[str], ids: Sequence[str] = ()) -> NDArray[np.int64]:
@@ -39,6 +42,32 @@ def match_classes(model: Sequence[str], dataset: Sequence[str], ids: Sequence[st
             f"no class of the model is one of the dataset's: it has {_some(model)}; the dataset {_some(dataset)}"
         )
     return matched
+
+
+def match_class_maps(model: Sequence[str], maps: Sequence[str]) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
+    """Which class of a segmenter each number in a dataset's class maps is.
+
+    Args:
+        model: the names of the model's classes.
+        maps: those of the numbers, from 0 on.
+
+    Returns:
+        [256], and a line on what the model does not know. That is background to a model that has such a class, else it is
+        not counted, as "unlabeled" and numbers without a name are not.
+
+    Raises:
+        Error: no class of one is a class of the other.
+    """
+    number = {darknet_spelling(name): i for i, name in enumerate(model)}
+    rest = number.get(BACKGROUND, UNDECIDED)
+    table = np.full(256, UNDECIDED, np.uint8)
+    table[: len(maps)] = [UNDECIDED if name == UNLABELED else number.get(darknet_spelling(name), rest) for name in maps]
+    unknown = [name for name in maps if darknet_spelling(name) not in number and name != UNLABELED]
+    if len(unknown) == len(maps):
+        raise Error(f"no class of the model is one of the maps': it has {_some(model)}; the maps {_some(maps)}")
+    taken = "not counted" if rest == UNDECIDED else "taken for background"
+    notes = (f"the model does not know {len(unknown)} classes of the maps, {taken}: {_some(unknown)}",)
+    return table, notes if unknown else ()
 
 
 def common_classes(model: Sequence[str], dataset: Dataset) -> tuple[NDArray[np.int64], Dataset, tuple[str, ...]]:

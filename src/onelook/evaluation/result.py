@@ -19,6 +19,7 @@ from onelook.metrics import (
     Found,
     Mistake,
     OpenImagesResult,
+    SegmentationResult,
     VocResult,
     confusion,
     curves,
@@ -215,7 +216,58 @@ class ClassifierEvaluation:
         return [_report(Path(folder), self.to_dict()), *plots.save(figure, Path(folder) / "confusion")]
 
 
-Evaluation = DetectorEvaluation | ClassifierEvaluation
+@dataclass(frozen=True, slots=True, eq=False)
+class SegmenterEvaluation:
+    """How good a semantic segmenter is."""
+
+    run: Run
+    names: tuple[str, ...]
+    """Of the model's classes."""
+    result: SegmentationResult
+    metric: str = "mean-iou"
+
+    @property
+    def numbers(self) -> Mapping[str, float]:
+        """The figures by name, 0..1."""
+        return {"mean_iou": self.result.mean_iou, "pixel_accuracy": self.result.pixel_accuracy}
+
+    def class_rows(self) -> list[dict[str, Any]]:
+        """A row of figures for each class that is in the pictures, or was found in them."""
+        pixels = self.result.confusion.sum(1)
+        return [
+            {"name": name, "pixels": int(pixels[i]), "iou": float(self.result.class_iou[i])}
+            for i, name in enumerate(self.names)
+            if not math.isnan(self.result.class_iou[i])
+        ]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Ready for JSON: docs/evaluation.md explains the fields. NaN is None."""
+        rows, columns = np.nonzero(self.result.confusion)
+        report = {
+            "task": "segment",
+            **self.run.to_dict(),
+            "metric": self.metric,
+            "metrics": dict(self.numbers),
+            "classes": self.class_rows(),
+            "confusion": [
+                {"class": self.names[i], "taken_for": self.names[j], "pixels": int(self.result.confusion[i, j])}
+                for i, j in zip(rows, columns, strict=True)
+            ],
+        }
+        return _clean(report)
+
+    def save(self, folder: str | Path) -> list[Path]:
+        """Writes report.json and the confusion (.png and .pdf) into a folder, made where it is missing.
+
+        Raises: as of `DetectorEvaluation.save`.
+        """
+        from onelook.metrics import plots
+
+        figure = plots.confusion_matrix(self.result.confusion, self.names, self.names)
+        return [_report(Path(folder), self.to_dict()), *plots.save(figure, Path(folder) / "confusion")]
+
+
+Evaluation = DetectorEvaluation | ClassifierEvaluation | SegmenterEvaluation
 
 
 def detector_evaluation(

@@ -10,10 +10,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onelook import rle
+from onelook.conversion import Source
 from onelook.data import Dataset, Rle, Sample, read, splits
+from onelook.data.class_maps import class_names, has_class_map, load_class_map
 from onelook.errors import Error, SourceError
-from onelook.evaluation.classes import common_classes
-from onelook.evaluation.result import ClassifierEvaluation, DetectorEvaluation, Run, detector_evaluation
+from onelook.evaluation.classes import common_classes, match_class_maps
+from onelook.evaluation.result import (
+    ClassifierEvaluation,
+    DetectorEvaluation,
+    Run,
+    SegmenterEvaluation,
+    detector_evaluation,
+)
 from onelook.evaluation.stored import read_results
 from onelook.loading import load
 from onelook.metrics import (
@@ -23,7 +31,9 @@ from onelook.metrics import (
     VocResult,
     classifier_result,
     coco_ap,
+    mean_iou,
     open_images_ap,
+    segmentation_result,
     voc_ap,
 )
 from onelook.metrics.coco import need
@@ -34,7 +44,7 @@ from onelook.runtime.picture import shown
 from onelook.runtime.segmenter import Segmenter
 from onelook.runtime.session import processors
 
-METRICS = ("coco", "coco-masks", "voc", "voc2007", "open-images", "top-k")
+METRICS = ("coco", "coco-masks", "voc", "voc2007", "open-images", "top-k", "mean-iou")
 DEFAULT_METRICS = {"coco": "coco", "yolo": "coco", "voc": "voc", "open-images": "open-images", "imagenet": "top-k"}
 SCORE_THRESHOLD = 0.001  # the curves need the unsure detections too
 MOST = 100  # detections of a picture that COCO admits
@@ -44,7 +54,7 @@ Result = TypeVar("Result")
 
 
 def evaluate(
-    model: str | Path | tuple[str | Path, str | Path] | Detector | Classifier,
+    model: str | Path | tuple[str | Path, str | Path] | Detector | Classifier | Segmenter,
     data: str | Path | Dataset,
     split: str | None = None,
     metric: str | None = None,
@@ -54,7 +64,7 @@ def evaluate(
     threads: int | None = None,
     batch: int = 1,
     step: Step | None = None,
-) -> DetectorEvaluation | ClassifierEvaluation:
+) -> DetectorEvaluation | ClassifierEvaluation | SegmenterEvaluation:
     """Measure how good a model is on a labelled dataset.
 
     Classes are matched by their names. What only one of both knows is left out, and a note says so.
@@ -64,7 +74,7 @@ def evaluate(
             they are.
         data: what `onelook.data.read` takes, or a dataset that is read.
         split: of the dataset; by default "val" if it has that, else "test", else the only one there is.
-        metric: one of `METRICS`; by default the one of the dataset's format. "coco-masks" needs a
+        metric: one of `METRICS`; by default the one of the dataset's format, "mean-iou" of a segmenter. "coco-masks" needs a
             model that finds masks, or stored results that have them.
         size: of a detector's input, where its model file takes any.
         engine, precision, threads: as of `onelook.load`.
@@ -72,7 +82,7 @@ def evaluate(
         step: called after each picture.
 
     Returns:
-        A `DetectorEvaluation` or `ClassifierEvaluation`.
+        A `DetectorEvaluation`, `ClassifierEvaluation` or `SegmenterEvaluation`.
 
     Raises:
         DataError: no such dataset or split; results that are not of this dataset.
@@ -85,6 +95,12 @@ def evaluate(
     where = shown(str(dataset.path))
     if not dataset.samples:
         raise Error(f"{where}: has no pictures in the split {dataset.split!r}")
+    if metric == "mean-iou" or isinstance(model, Segmenter):
+        loaded = model if not isinstance(model, str | Path | tuple) else _load(model, engine, precision, threads)
+        if not isinstance(loaded, Segmenter) or metric not in (None, "mean-iou"):
+            raise Error(f"the metric {metric} is not for a model to {loaded.task}")
+        return _segmenter(loaded, dataset, batch, step)
+    default = metric is None
     metric = metric or DEFAULT_METRICS[dataset.format]
     if metric in ("coco", "coco-masks"):
         need("faster_coco_eval", "COCO's AP")  # known before the work, not after
@@ -94,18 +110,21 @@ def evaluate(
         raise Error(f"{where}: has no boxes in the split {dataset.split!r}; the metric {metric} needs them")
     if metric == "coco-masks" and all(mask is None for sample in dataset.samples for mask in sample.masks):
         raise Error(f"{where}: has no masks in the split {dataset.split!r}; the metric coco-masks needs them")
-    if not isinstance(model, Detector | Classifier):
+    if isinstance(model, str | Path | tuple):
         if isinstance(model, str | Path) and str(model).endswith(".json"):
             return _stored(Path(model), dataset, metric)
-        loaded = load(model, engine=engine, precision=precision, threads=threads, streams=threads or processors())
-        if isinstance(loaded, Segmenter):
-            raise Error(f"{loaded.info.path}: is a model to segment; those cannot be measured yet")
-        model = loaded
-    if (metric == "top-k") != (model.task == "classify"):
+        model = _load(model, engine, precision, threads)
+    if isinstance(model, Segmenter) and default:
+        return _segmenter(model, dataset, batch, step)
+    if isinstance(model, Segmenter) or (metric == "top-k") != (model.task == "classify"):
         raise Error(f"the metric {metric} is not for a model to {model.task}")
     if isinstance(model, Classifier):
         return _classifier(model, dataset, batch, step)
     return _detector(model, dataset, metric, size, batch, step)
+
+
+def _load(model: Source, engine: str, precision: str, threads: int | None) -> Detector | Classifier | Segmenter:
+    return load(model, engine=engine, precision=precision, threads=threads, streams=threads or processors())
 
 
 def read_dataset(data: str | Path, split: str | None = None) -> Dataset:
@@ -195,6 +214,33 @@ def _classifier(model: Classifier, dataset: Dataset, batch: int, step: Step | No
     dataset = dataclasses.replace(dataset, samples=samples)
     run = Run(str(model.info.path), model.engine, dataset, seconds, model.info.size, notes=(*notes, *more))
     return ClassifierEvaluation(run, extra, result)
+
+
+def _segmenter(model: Segmenter, dataset: Dataset, batch: int, step: Step | None) -> SegmenterEvaluation:
+    """On the pictures that have class maps, in the pixels of the pictures."""
+    mapped = tuple(sample for sample in dataset.samples if has_class_map(sample.image))
+    if not mapped:
+        raise Error(
+            f"{shown(str(dataset.path))}: has no class maps in the split {dataset.split!r}; mean-iou needs them"
+        )
+    table, notes = match_class_maps(model.info.names, class_names(dataset.path))
+    by_image = {str(sample.image): sample for sample in mapped}
+    errors: list[SourceError] = []
+    classes = len(model.info.names)
+    confusion, seen = np.zeros((classes, classes), np.int64), []
+    start = time.perf_counter()
+    for one in model.stream(_images(mapped), batch, errors.append):
+        sample = by_image[one.source]
+        truth = table[load_class_map(sample, (one.height, one.width))]
+        confusion += mean_iou([truth], [one.mask], model.info.names).confusion
+        seen.append(sample)
+        if step:
+            step()
+    seconds = time.perf_counter() - start
+    samples, _, more = _read_ones(dataset, {str(sample.image): None for sample in seen}, errors)
+    dataset = dataclasses.replace(dataset, samples=samples)
+    run = Run(str(model.info.path), model.engine, dataset, seconds, model.info.size, notes=(*notes, *more))
+    return SegmenterEvaluation(run, model.info.names, segmentation_result(confusion))
 
 
 def _images(samples: Sequence[Sample]) -> list[str]:

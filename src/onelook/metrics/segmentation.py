@@ -49,6 +49,11 @@ def mean_iou(
         if right.size and not 0 <= min(right.min(), found.min()) <= max(right.max(), found.max()) < classes:
             raise ValueError(f"picture {number}: classes must be from 0 to {classes - 1}, or {IGNORE} in the truth")
         confusion += np.bincount(classes * right + found, minlength=classes**2).reshape(classes, classes)
+    return segmentation_result(confusion)
+
+
+def segmentation_result(confusion: NDArray[np.int64]) -> SegmentationResult:
+    """The figures of pixels that are counted: [C, C] how many of the row's class were taken for the column's."""
     hits = np.diag(confusion)
     with np.errstate(invalid="ignore"):
         class_iou = hits / (confusion.sum(0) + confusion.sum(1) - hits)

@@ -88,6 +88,11 @@ def labels(class_names: str | Path | Sequence[str] | None, classes: int) -> tupl
     return found
 
 
+def darknet_spelling(name: str) -> str:
+    """The name that Darknet and VOC have for a category of COCO: "sofa" for "couch"; any other name as it is."""
+    return _OFFICIAL_TO_DARKNET.get(name, name)
+
+
 def category_ids(names: Sequence[str]) -> tuple[int, ...]:
     """The `category_id` that COCO's result format gives to each class of a model.
 
@@ -98,7 +103,7 @@ def category_ids(names: Sequence[str]) -> tuple[int, ...]:
         COCO's official ids (1 to 90, with gaps) when `names` are the eighty of COCO, in Darknet's or in COCO's own
         spelling and in any order; 1 to C for any other set of C names.
     """
-    darknet = [_OFFICIAL_TO_DARKNET.get(name, name) for name in names]
+    darknet = [darknet_spelling(name) for name in names]
     if len(darknet) == len(COCO) and set(darknet) == set(COCO):
         official = dict(zip(COCO, COCO_CATEGORY_IDS, strict=True))
         return tuple(official[name] for name in darknet)

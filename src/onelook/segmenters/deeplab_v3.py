@@ -24,8 +24,8 @@ class DeepLabV3(nn.Module):
     """DeepLabv3: what a map of stride 16 shows at each place and what it shows as a whole, brought together.
 
     Args:
-        backbone: gives the body, which becomes part of this network: without its last convolution, and with a dilation
-            in place of the last stride.
+        backbone: becomes part of this network: without its last convolution, and with a dilation in place of the last
+            stride.
         classes: C, the background among them.
         aspp: also look around each place with the three atrous convolutions of `RATES`: atrous spatial pyramid
             pooling. MobileNetV2's paper leaves them out, as they double the network (Table 7).
@@ -47,8 +47,9 @@ class DeepLabV3(nn.Module):
         self.mean, self.std = (nn.Buffer(torch.tensor(x).view(3, 1, 1)) for x in (backbone.mean, backbone.std))
         *rows, last = backbone.body
         assert isinstance(last, ConvBlock)
-        self.body = nn.Sequential(*rows)
-        dilate(self.body)
+        self.backbone = backbone
+        backbone.body, backbone.head = nn.Sequential(*rows), nn.Identity()
+        dilate(backbone.body)
         channels = last.conv.in_channels, WIDTH
         self.image_pooling = ConvBlock(channels, 1, activation="relu")
         self.aspp = nn.ModuleList([ConvBlock(channels, 1, activation="relu")])
@@ -60,7 +61,7 @@ class DeepLabV3(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """See the class."""
-        x = self.body((image * 255 - self.mean) / self.std)
+        x = self.backbone.body((image * 255 - self.mean) / self.std)
         whole = self.image_pooling(x.mean((2, 3), keepdim=True)).expand(-1, -1, *x.shape[2:])
         x = torch.cat((whole, *(branch(x) for branch in self.aspp)), dim=1)
         return self.logits(self.dropout(self.project(x)))

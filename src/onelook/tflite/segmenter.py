@@ -118,7 +118,7 @@ class _Followed:
     def network(self, network: DeepLabV3) -> None:
         """Raises _OtherError where an operator is missing, or one is left at the end."""
         x = self.graph.inputs[0]
-        for row in network.body:
+        for row in network.backbone.body:
             start = x
             for block in row.modules():
                 if isinstance(block, ConvBlock):
@@ -191,7 +191,7 @@ def _wanted(module: nn.Module) -> str:
 
 def _convolutions(network: DeepLabV3) -> Iterator[nn.Module]:
     """What has weights, in the order in which `_Followed` follows it."""
-    yield from (block for block in network.body.modules() if isinstance(block, ConvBlock))
+    yield from (block for block in network.backbone.body.modules() if isinstance(block, ConvBlock))
     yield from (network.aspp[0], network.image_pooling, network.project, network.logits)
 
 

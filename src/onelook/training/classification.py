@@ -66,6 +66,7 @@ def build(
 ) -> Job:
     """The parts of a run; arguments and errors as of `onelook.training.detection.build`."""
     backbone = backbones.create(about["name"], **about["options"])
+    backbone.check_size(settings.size)
 
     def save(best: nn.Module, path: Path) -> Path:
         assert isinstance(best, Classifier)

@@ -92,9 +92,10 @@ def build(
         origin: what the files of the network say of where it comes from; JSON.
 
     Raises:
-        NetworkError: no such network, backbone, option or switch.
+        NetworkError: no such network, backbone, option or switch; a size that it cannot take.
     """
     network = detectors.create(about["name"], **about["options"])
+    network.check_size(settings.size)
     resize = settings.augmentation.resize
     trained = Trained(about["name"], about["options"], tuple(about["names"]), settings.size, resize, dict(origin))
     return Job(

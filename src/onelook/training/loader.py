@@ -96,7 +96,7 @@ class Loader:
             return settings.size
         rng = np.random.default_rng((settings.seed, epoch, step // 10, 1))
         share = 1 + rng.uniform(-settings.multi_scale, settings.multi_scale)
-        height, width = (max(32, round(side * share / 32) * 32) for side in settings.size)
+        height, width = (max(32, round(side * share / 32) * 32) + side % 32 for side in settings.size)
         return height, width
 
     def _make(

@@ -3,19 +3,19 @@
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
-from onelook.backbones.backbone import check_sides
+from onelook.backbones.backbone import MAX_SIDE
 from onelook.data.augment import Augmentation
 from onelook.errors import TrainingError
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How to train. Raises TrainingError for a value out of range, NetworkError for a size.
+    """How to train. Raises TrainingError for a value out of range.
 
     Attributes:
         epochs: times that each picture is seen.
         batch: pictures a step, those of all processes together.
-        size: height and width of the network's input, pixels; multiples of 32.
+        size: height and width of the network's input, pixels: multiples of 32; a segmenter's become 16 n + 1.
         optimizer: "sgd" with Nesterov's momentum, or "adamw".
         learning_rate: the highest, after warm-up; falls along a cosine to `final` times as much.
         backbone_rate: share of it that the backbone gets; a trained one loses what it has learned at the rate that new
@@ -61,7 +61,9 @@ class Settings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        check_sides(self.size)
+        if not all(isinstance(side, int) and 32 <= side <= MAX_SIDE for side in self.size):
+            sides = " x ".join(map(str, self.size))
+            raise TrainingError(f"size must be from 32 to {MAX_SIDE} pixels a side; found {sides}")
         for name, least in (("epochs", 1), ("batch", 1), ("accumulate", 1), ("evaluate_every", 1)):
             if getattr(self, name) < least:
                 raise TrainingError(f"{name} must be {least} or more; found {getattr(self, name)}")

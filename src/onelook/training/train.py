@@ -13,14 +13,14 @@ from typing import Any
 import cv2
 import torch
 
-from onelook import __version__, backbones
+from onelook import __version__, backbones, segmenters
 from onelook.conversion import convert
 from onelook.data import Dataset, Problem, read, splits
 from onelook.data.augment import YOLO_V1
 from onelook.errors import TrainingError
 from onelook.runtime import atomic
 from onelook.runtime.picture import shown
-from onelook.training import classification, detection
+from onelook.training import classification, detection, segmentation
 from onelook.training.distributed import Processes, processes, synchronise
 from onelook.training.joint import join, read_tree
 from onelook.training.journal import Journal
@@ -70,11 +70,12 @@ def train(
     quiet: bool = False,
     stop: Callable[[], bool] = lambda: False,
 ) -> Result:
-    """Train a detector, or a classifier, on labelled pictures.
+    """Train a detector, a segmenter or a classifier on labelled pictures.
 
     Args:
         data: what `onelook.data.read` takes.
-        model: "mobilenet_yolo", "yolo_v1", "yolo_v2", "yolo_v3"; or a backbone's name for a classifier.
+        model: "mobilenet_yolo", "yolo_v1", "yolo_v2", "yolo_v3"; "deeplab_v3" for a segmenter, of datasets with class
+            maps; or a backbone's name for a classifier.
         backbone: of a detector: a name of `onelook.backbones.ARCHITECTURES`; the model's own by default.
         alpha: width multiplier of a MobileNet.
         weights: to start from, see `onelook.training.start.read_weights`; else they are drawn.
@@ -106,7 +107,13 @@ def train(
     source = {"path": data, "split": split, "validation": validation, "classified": classified}
     with processes(device) as own, one_thread_in_opencv():
         dataset, held_out = _read(source, known and known.names, quiet or own.rank > 0)
-        if model in backbones.ARCHITECTURES:
+        if model in segmenters.ARCHITECTURES:
+            if switches:
+                raise TrainingError(f"{model} is a segmenter; a loss's switches are for detectors")
+            settings = segmentation.sized(settings)
+            dataset, held_out = _mapped(dataset, held_out)
+            about = segmentation.describe(model, dataset, settings, backbone, alpha)
+        elif model in backbones.ARCHITECTURES:
             if backbone is not None or switches:
                 raise TrainingError(f"{model} is a classifier; a backbone and a loss's switches are for detectors")
             about = classification.describe(model, dataset, alpha)
@@ -141,7 +148,10 @@ def resume(
         progress = read_progress(Path(folder) / "last.safetensors")
         about, settings = progress["about"], from_json(progress["settings"])
         source = about["data"]
-        dataset, held_out = _read(source, about["names"], quiet or own.rank > 0)
+        names = None if about["task"] == "segment" else about["names"]
+        dataset, held_out = _read(source, names, quiet or own.rank > 0)
+        if about["task"] == "segment":
+            dataset, held_out = _mapped(dataset, held_out)
         if len(dataset) != source["pictures"]:
             raise TrainingError(
                 f"{source['path']}: has {len(dataset)} pictures to train on; it had {source['pictures']} when the run began"
@@ -162,7 +172,7 @@ def _go(
     stop: Callable[[], bool],
 ) -> Result:
     torch.manual_seed(settings.seed)  # of the weights that are drawn
-    kind = classification if about["task"] == "classify" else detection
+    kind = {"detect": detection, "classify": classification, "segment": segmentation}[about["task"]]
     origin = {"by": f"onelook {__version__}", "network": about["name"], "trained_on": dataset.path.name}
     job = kind.build(about, held_out.samples if held_out else (), settings, own, origin)
     loader = Loader(dataset.samples, settings, own, job.kind)
@@ -212,6 +222,11 @@ def _read(source: Mapping[str, Any], names: Sequence[str] | None, quiet: bool) -
         if held_out is None and validation is not None:
             print(f"note: there is no split {validation!r} to measure on; the last network is kept", file=sys.stderr)
     return dataset, held_out
+
+
+def _mapped(dataset: Dataset, held_out: Dataset | None) -> tuple[Dataset, Dataset | None]:
+    """Both with the pictures that have class maps alone."""
+    return segmentation.with_maps(dataset), None if held_out is None else segmentation.with_maps(held_out)
 
 
 def _with_pictures(dataset: Dataset) -> Dataset:

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from onelook.conversion import TRAINED_IOU_THRESHOLD
 from onelook.data import Sample
+from onelook.data.class_maps import load_class_map
 from onelook.errors import SourceError
-from onelook.metrics import Found, coco_ap, top_k
+from onelook.metrics import Found, coco_ap, mean_iou, segmentation_result, top_k
 from onelook.nms import nms
 from onelook.runtime import picture
 from onelook.runtime.resize import Placement, place
@@ -112,6 +113,40 @@ class ClassifierValidation:
         right = np.array([sample.labels[0] for sample in self.samples])
         top1, top5 = top_k(scores, right, 1), top_k(scores, right, 5)
         return {"top1": top1, "top5": top5, "score": top1}
+
+
+class SegmenterValidation:
+    """Mean IoU of a semantic segmenter, in the pixels of the pictures.
+
+    Args:
+        samples: pictures that have class maps.
+        names: of the classes.
+        size: of the network's input, height and width.
+        processes: each takes its share of the pictures; all get the figures.
+        resize: "letterbox" or "stretch".
+    """
+
+    def __init__(
+        self, samples: Sequence[Sample], names: Sequence[str], size: tuple[int, int], processes: Processes, resize: str
+    ):
+        self.samples, self.names, self.size, self.processes, self.resize = samples, names, size, processes, resize
+
+    @torch.inference_mode()
+    def __call__(self, network: Any) -> dict[str, float]:
+        """Mean IoU, which is the score, and the share of pixels that are right. Empty without pictures."""
+        if not self.samples:
+            return {}
+        mine = _share(self.samples, self.processes)
+        confusion = np.zeros((len(self.names), len(self.names)), np.int64)
+        of = iter(mine)
+        for image, placements in _inputs(mine, self.size, self.resize, self.processes.device):
+            found = network.decode(network(image), self.size).cpu().numpy()
+            for mask, placement, sample in zip(found, placements, of, strict=False):
+                rows, columns = placement.pixels()
+                truth = load_class_map(sample, (placement.height, placement.width))
+                confusion += mean_iou([truth], [mask[rows][:, columns]], self.names).confusion
+        result = segmentation_result(sum(gather(confusion, self.processes)))
+        return {"mean_iou": result.mean_iou, "accuracy": result.pixel_accuracy, "score": result.mean_iou}
 
 
 def _share(samples: Sequence[Sample], processes: Processes) -> Sequence[Sample]:
