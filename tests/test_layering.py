@@ -30,7 +30,7 @@ ALLOWED = {
     "losses": {"boxes"},
     "nn": {"nn"},
     "backbones": {"backbones", "errors", "nn", "options"},
-    "detectors": {"backbones", "boxes", "checkpoint", "detectors", "errors", "losses", "nms", "nn", "runtime"},
+    "detectors": {"backbones", "boxes", "checkpoint", "detectors", "errors", "losses", "nms", "nn", "options", "runtime"},
     "segmenters": {"backbones", "errors", "losses", "nn", "options", "segmenters"},
     "trained": {"checkpoint", "detectors", "errors", "runtime", "segmenters"},
     "darknet": {"backbones", "checkpoint", "darknet", "errors", "nn"},

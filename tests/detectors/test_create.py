@@ -6,7 +6,21 @@ import pytest
 import torch
 
 from onelook import NetworkError
-from onelook.detectors import ARCHITECTURES, YoloV1, YoloV2, YoloV2Loss, YoloV3, YoloV3Loss, create, make_loss
+from onelook.detectors import (
+    ARCHITECTURES,
+    FasterRcnn,
+    Localizer,
+    MaskRcnn,
+    RetinaNet,
+    SsdLite,
+    YoloV1,
+    YoloV2,
+    YoloV2Loss,
+    YoloV3,
+    YoloV3Loss,
+    create,
+    make_loss,
+)
 from onelook.nn.wordtree import WordTree
 
 SMALL: dict[str, Any] = {"classes": 2, "backbone": "mobilenet_v1", "alpha": 0.25}
@@ -31,6 +45,13 @@ def complaint(name: str, **options: Any) -> str:
         ("yolo_v2", YoloV2, {"parents": [-1, 0], "separable": False, "width": 16}),
         ("yolo_v3", YoloV3, {"anchors": [SCALE] * 3, "width": 16, "scale_x_y": 1.1}),
         ("yolo_v3", YoloV3, {"anchors": None, "width": None, "separable": None, "alpha": 1}),
+        ("ssdlite", SsdLite, {}),
+        ("retinanet", RetinaNet, {"width": 16, "smallest": 8}),
+        ("retinanet", RetinaNet, {"separable": False, "width": None}),
+        ("faster_rcnn", FasterRcnn, {"width": 16, "pyramid": 8, "proposals": 10}),
+        ("faster_rcnn", FasterRcnn, {"width": 16, "pyramid": 0, "roi": "align", "anchors": [SCALE]}),
+        ("mask_rcnn", MaskRcnn, {"width": 16, "pyramid": 8, "anchors": [SCALE] * 5}),
+        ("localizer", Localizer, {"size": [64, 96], "width": 8}),
     ],
 )
 def test_every_kind_is_built_and_decodes(name: str, kind: type, options: dict[str, Any]) -> None:
@@ -38,6 +59,7 @@ def test_every_kind_is_built_and_decodes(name: str, kind: type, options: dict[st
     assert isinstance(network, kind)
     assert network.classes == 2
     size = tuple(options.get("size", (64, 64)))
+    network.check_size(size)
     with torch.no_grad():
         boxes, scores = network.decode(network(torch.rand(1, 3, *size)), size)  # type: ignore[arg-type]
     assert boxes.shape[2] == 4
@@ -46,8 +68,19 @@ def test_every_kind_is_built_and_decodes(name: str, kind: type, options: dict[st
 
 def test_the_paper_s_networks_are_the_defaults() -> None:
     with torch.device("meta"):
-        channels = [create(name, classes=20).backbone.channels[-1] for name in ARCHITECTURES]
-    assert channels == [1024, 1024, 1024]
+        channels = {name: create(name, classes=20).backbone.channels[-1] for name in ARCHITECTURES}
+    assert channels == {
+        "yolo_v1": 1024,
+        "yolo_v2": 1024,
+        "yolo_v3": 1024,
+        "ssd": 512,
+        "ssdlite": 1280,
+        "retinanet": 2048,
+        "m2det": 512,
+        "faster_rcnn": 512,
+        "mask_rcnn": 2048,
+        "localizer": 512,
+    }
 
 
 def test_a_tree_is_there_where_only_the_weights_are_to_come() -> None:
@@ -119,6 +152,15 @@ def test_classes_out_of_range_are_refused(name: str, classes: Any) -> None:
         *(("yolo_v1", {"size": value}) for value in (["64", "64"], [64.0, 64.0], None)),
         *(("yolo_v1", {"boxes": value}) for value in (0, -1, 1.5, 10**9, None)),
         *(("yolo_v1", {"head": value}) for value in ("", "global", None, 1)),
+        *(("ssd", {"side": value}) for value in (0, 320, 300.5, "300", None, [300])),
+        *(("m2det", {"side": value}) for value in (300, None)),
+        *(("m2det", {"levels": value}) for value in (0, 65, None)),
+        *(("ssdlite", {"scales": value}) for value in ([], [0], [1, -1], ["a"], 3, [0.5])),
+        *(("retinanet", {"smallest": value}) for value in (0, -1, "a", None, float("inf"))),
+        *(("faster_rcnn", {"roi": value}) for value in ("", "cut", 1)),
+        *(("faster_rcnn", {"proposals": value}) for value in (0, -1, 1.5)),
+        *(("faster_rcnn", {"anchors": value}) for value in ([], SCALE, [SCALE] * 3, [[[0, 1]]])),
+        ("mask_rcnn", {"pyramid": 0}),
     ],
     ids=str,
 )

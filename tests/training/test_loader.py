@@ -197,7 +197,7 @@ def test_masks_and_class_maps_are_those_of_the_pixels(tmp_path: Path) -> None:
             assert (batch.targets.class_map[grey < 60] == 0).all()
             continue
         found = torch.zeros_like(white)
-        for picture, mask in zip(batch.targets.picture, batch.targets.masks, strict=True):  # type: ignore[attr-defined]
+        for picture, mask in zip(batch.targets.picture, batch.targets.masks, strict=True):  # type: ignore[arg-type]
             found[picture] |= mask.bool()
         assert (found <= ~(grey < 60)).all()
         assert found.sum() > 0.5 * white.sum()  # little ones at the edges are dropped

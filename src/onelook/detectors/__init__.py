@@ -1,28 +1,43 @@
 """Detectors, one file a family: a network, the meaning of its numbers (`decode`), and its loss."""
 
-import difflib
-import inspect
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import fields
+from functools import partial
 from typing import Any
 
-import torch
-
-from onelook import backbones
-from onelook.detectors import yolo_v2, yolo_v3
+from onelook.detectors.builders import ARCHITECTURES, Detector, expected
+from onelook.detectors.faster_rcnn import FasterRcnn, FasterRcnnLoss
+from onelook.detectors.localizer import Localizer, LocalizerLoss
+from onelook.detectors.m2det import M2Det
+from onelook.detectors.mask_rcnn import MaskRcnn, MaskRcnnLoss
+from onelook.detectors.retinanet import RetinaNet, RetinaNetLoss
+from onelook.detectors.ssd import Ssd, SsdLoss
+from onelook.detectors.ssdlite import SsdLite
 from onelook.detectors.targets import Targets, targets
 from onelook.detectors.yolo_v1 import YoloV1, YoloV1Loss
 from onelook.detectors.yolo_v2 import YoloV2, YoloV2Loss
 from onelook.detectors.yolo_v3 import YoloV3, YoloV3Loss
 from onelook.errors import NetworkError
 from onelook.losses import OVERLAPS
-from onelook.nn.wordtree import WordTree
+from onelook.options import check, check_values
 
 __all__ = [
     "ARCHITECTURES",
     "Detector",
+    "FasterRcnn",
+    "FasterRcnnLoss",
+    "Localizer",
+    "LocalizerLoss",
     "Loss",
+    "M2Det",
+    "MaskRcnn",
+    "MaskRcnnLoss",
+    "RetinaNet",
+    "RetinaNetLoss",
+    "Ssd",
+    "SsdLite",
+    "SsdLoss",
     "Targets",
     "YoloV1",
     "YoloV1Loss",
@@ -36,62 +51,12 @@ __all__ = [
 ]
 
 # Of the switches of losses, those that are one of a few words.
-_WORDS = {"box": ("squared", *OVERLAPS), "focal": ("objectness", "classes", None)}
+_WORDS: Mapping[str, tuple[str | None, ...]] = {
+    "box": ("squared", *OVERLAPS),
+    "focal": ("objectness", "classes", None),
+}
 
-Detector = YoloV1 | YoloV2 | YoloV3
-Loss = YoloV1Loss | YoloV2Loss | YoloV3Loss
-
-
-def _yolo_v1(
-    classes: int,
-    backbone: str = "extraction",
-    alpha: float | None = None,
-    size: Sequence[int] = (448, 448),
-    boxes: int = 2,
-    head: str = "connected",
-) -> YoloV1:
-    return YoloV1(_backbone(backbone, alpha), classes, (size[0], size[1]), boxes, head)  # type: ignore[arg-type]
-
-
-def _yolo_v2(
-    classes: int,
-    backbone: str = "darknet19",
-    alpha: float | None = None,
-    anchors: Sequence[Sequence[float]] | None = None,
-    width: int | None = None,
-    separable: bool | None = None,
-    parents: Sequence[int] | None = None,
-) -> YoloV2:
-    thin = _is_mobile(backbone) if separable is None else separable
-    own = yolo_v2.ANCHORS if anchors is None else tuple((w, h) for w, h in anchors)
-    with torch.device("cpu"):  # its tables are no weights: no file has them
-        tree = None if parents is None else WordTree(parents)
-    return YoloV2(_backbone(backbone, alpha), classes, own, width or (320 if thin else 1024), thin, tree)
-
-
-def _yolo_v3(
-    classes: int,
-    backbone: str = "darknet53",
-    alpha: float | None = None,
-    anchors: Sequence[Sequence[Sequence[float]]] | None = None,
-    width: int | None = None,
-    separable: bool | None = None,
-    scale_x_y: float = 1.0,
-) -> YoloV3:
-    thin = _is_mobile(backbone) if separable is None else separable
-    own = yolo_v3.ANCHORS if anchors is None else tuple(tuple((w, h) for w, h in scale) for scale in anchors)
-    return YoloV3(_backbone(backbone, alpha), classes, own, width or (160 if thin else 512), thin, scale_x_y)
-
-
-def _backbone(name: str, alpha: float | None) -> backbones.Backbone:
-    return backbones.create(name, classes=0, **({} if alpha is None else {"alpha": alpha}))
-
-
-def _is_mobile(backbone: str) -> bool:
-    return backbone.startswith("mobilenet")
-
-
-ARCHITECTURES: Mapping[str, Callable[..., Detector]] = {"yolo_v1": _yolo_v1, "yolo_v2": _yolo_v2, "yolo_v3": _yolo_v3}
+Loss = YoloV1Loss | YoloV2Loss | YoloV3Loss | SsdLoss | RetinaNetLoss | FasterRcnnLoss | MaskRcnnLoss | LocalizerLoss
 
 
 def create(name: str, /, **options: Any) -> Detector:
@@ -100,9 +65,8 @@ def create(name: str, /, **options: Any) -> Detector:
     Args:
         name: one of `ARCHITECTURES`.
         options: `classes`; `backbone`, a name of `onelook.backbones.ARCHITECTURES`, the paper's by default, and `alpha`, the
-            width multiplier of a MobileNet. Of yolo_v1 `size`, `boxes` and `head`; of the others `anchors`, `width` and
-            `separable`, which is the default on a MobileNet: MobileNet-YOLO. Of yolo_v2 `parents`, those of a WordTree; of
-            yolo_v3 `scale_x_y`. See the classes.
+            width multiplier of a MobileNet; what the class of the network takes, see there. `separable` is the default on
+            a MobileNet: MobileNet-YOLO.
 
     Raises:
         NetworkError: no such name, an option that the network does not have, or one out of range.
@@ -110,67 +74,9 @@ def create(name: str, /, **options: Any) -> Detector:
     >>> create("yolo_v3", classes=2, backbone="mobilenet_v2").backbone.channels
     (32, 96, 1280)
     """
-    if name not in ARCHITECTURES:
-        close = difflib.get_close_matches(name[:64], ARCHITECTURES, cutoff=0.5)
-        known = f"closest: {', '.join(close)}" if close else f"known: {', '.join(ARCHITECTURES)}"
-        raise NetworkError(f"no detector named {name[:64]!r}; {known}")
-    takes = inspect.signature(ARCHITECTURES[name]).parameters
-    for option in options:
-        if option not in takes:
-            raise NetworkError(f"{name} takes no {option[:64]!r}; it takes {', '.join(takes)}")
-    for option, value in ({"classes": None} | options).items():
-        fits, expected = _expected(name, option, options)
-        if not (value is None and takes[option].default is None) and not fits(value):
-            raise NetworkError(f"{option} of {name} must be {expected}; found {str(value)[:64]!r}")
+    check("detector", name, ARCHITECTURES, options)
+    check_values(name, ARCHITECTURES[name], options, partial(expected, name, options=options))
     return ARCHITECTURES[name](**options)
-
-
-def _expected(name: str, option: str, options: Mapping[str, Any]) -> tuple[Callable[[Any], bool], str]:
-    """What an option can be: a test of it, and in words."""
-    match option:
-        case "classes":
-            return lambda value: _is_number(value, 1, 1_000_000), "from 1 to 1000000"
-        case "width":
-            return lambda value: _is_number(value, 4, 65536), "from 4 to 65536"
-        case "boxes":
-            return lambda value: _is_number(value, 1, 1000), "from 1 to 1000"
-        case "scale_x_y":
-            return lambda value: _is_number(value, 1, 2, float), "from 1 to 2"
-        case "separable":
-            return lambda value: isinstance(value, bool), "true or false"
-        case "head":
-            return lambda value: value in ("connected", "local"), "connected or local"
-        case "size":
-            return lambda value: _is_list(value, 2) and all(_is_number(side, 1) for side in value), "height and width"
-        case "anchors" if name == "yolo_v3":
-            return lambda value: _is_list(value, 3) and all(map(_are_anchors, value)), "three lists of width and height"
-        case "anchors":
-            return _are_anchors, "a list of width and height"
-        case "parents":
-            classes = options.get("classes")
-            return (
-                lambda value: _are_parents(value) and len(value) == classes,
-                f"{classes} numbers, as WordTree has them",
-            )
-    return lambda value: isinstance(value, str) or option != "backbone", "a name"
-
-
-def _is_number(value: Any, low: float, high: float = math.inf, kind: type[int] | type[float] = int) -> bool:
-    return isinstance(value, (int, kind)) and not isinstance(value, bool) and low <= value <= high
-
-
-def _is_list(value: Any, length: int | None = None) -> bool:
-    return isinstance(value, list | tuple) and len(value) == (len(value) or 1 if length is None else length)
-
-
-def _are_anchors(value: Any) -> bool:
-    return _is_list(value) and all(
-        _is_list(one, 2) and all(_is_number(x, 1e-6, 1e6, float) for x in one) for one in value
-    )
-
-
-def _are_parents(value: Any) -> bool:
-    return _is_list(value) and all(_is_number(parent, -1, i - 1) for i, parent in enumerate(value))
 
 
 def make_loss(network: Detector, **switches: Any) -> Loss:
@@ -192,6 +98,16 @@ def make_loss(network: Detector, **switches: Any) -> Loss:
             kind, own = YoloV2Loss, {"anchors": network.anchors, "tree": network.tree}
         case YoloV3():
             kind, own = YoloV3Loss, {"anchors": network.anchors, "scale_x_y": network.scale_x_y}
+        case Ssd() | SsdLite() | M2Det():
+            kind, own = SsdLoss, {"priors": network.priors}
+        case RetinaNet():
+            kind, own = RetinaNetLoss, {"priors": network.priors}
+        case MaskRcnn():  # before what it is a kind of
+            kind, own = MaskRcnnLoss, {"network": network}
+        case FasterRcnn():
+            kind, own = FasterRcnnLoss, {"network": network}
+        case Localizer():
+            kind, own = LocalizerLoss, {}
     takes = {field.name for field in fields(kind)} - own.keys()
     for switch in switches:
         if switch not in takes:

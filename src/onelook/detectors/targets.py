@@ -21,6 +21,8 @@ class Targets(NamedTuple):
     """int64 [K]: pictures of which no box is known, but a class (YOLO9000's joint training)."""
     labels: Tensor
     """int64 [K]: that class."""
+    masks: Tensor | None = None
+    """bool or uint8 [M, H, W]: 1 where the object is, in pixels of the network's input; for Mask R-CNN alone."""
     class_map: Tensor | None = None
     """uint8 [B, H, W]: the class of each pixel of the network's input; for segmenters alone."""
 
@@ -28,24 +30,6 @@ class Targets(NamedTuple):
         """The same on another device."""
         moved = {name: x.to(device, non_blocking=True) for name, x in self._asdict().items() if x is not None}
         return Targets(**moved)
-
-
-class MaskTargets(Targets):
-    """Targets with the mask of every object, for losses that want them; to all others the same as `Targets`."""
-
-    masks: Tensor
-    """bool or uint8 [M, H, W]: 1 where the object is, in pixels of the network's input."""
-
-    @classmethod
-    def of(cls, objects: Targets, masks: Tensor) -> "MaskTargets":
-        """Of those objects, in their order."""
-        found = cls(*objects)
-        found.masks = masks
-        return found
-
-    def to(self, device: torch.device) -> "MaskTargets":
-        """The same on another device."""
-        return MaskTargets.of(super().to(device), self.masks.to(device, non_blocking=True))
 
 
 def targets(
@@ -61,21 +45,20 @@ def targets(
         boxes: of each picture; xyxy in pixels of the network's input.
         classes: of each picture.
         labels: of pictures that have no boxes, but show a class as a whole: number in the batch -> class.
-        masks: of each picture, bool or uint8 [N, H, W] in pixels of the network's input; with them the result is
-            `MaskTargets`.
+        masks: of each picture, bool or uint8 [N, H, W] in pixels of the network's input.
         class_maps: of each picture, uint8 [H, W].
     """
     counts = torch.tensor([len(some) for some in boxes])
     labels = labels or {}
-    found = Targets(
+    return Targets(
         torch.arange(len(boxes)).repeat_interleave(counts),
         torch.cat([some.reshape(-1, 4).float() for some in boxes]),
         torch.cat(classes).long(),
         torch.tensor(list(labels), dtype=torch.int64),
         torch.tensor(list(labels.values()), dtype=torch.int64),
+        None if masks is None else torch.cat(masks),
         None if class_maps is None else torch.stack(class_maps),
     )
-    return found if masks is None else MaskTargets.of(found, torch.cat(masks))
 
 
 @torch.no_grad()

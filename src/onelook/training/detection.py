@@ -6,6 +6,7 @@ from typing import Any
 from onelook import detectors
 from onelook.data import Dataset, Sample
 from onelook.data.anchors import anchors, box_sizes
+from onelook.detectors.faster_rcnn import ANCHORS, PYRAMID_ANCHORS
 from onelook.errors import TrainingError
 from onelook.trained import Trained, save
 from onelook.training.distributed import Processes
@@ -19,6 +20,11 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {"mobilenet_yolo": {"name": "yolo_v3"
 # objectness, which is to be the box's IoU, as in YOLOv1 and YOLOv2.
 SWITCHES: Mapping[str, Any] = {"box": "ciou", "share": 0.4, "rescore": True}
 SCALE_X_Y = 1.1
+SIDES = {"ssd": (300, 512), "m2det": (320, 512, 800)}  # that there are networks for; the nearest one is taken
+ANCHORED = (
+    640  # pixels of the longer side for which the papers' anchors are taken as they are; for others in proportion
+)
+REGIONS = 128  # of a picture that the R-CNNs learn from, as in Fast R-CNN; 512 take minutes a step without a GPU
 
 
 def describe(
@@ -54,8 +60,17 @@ def describe(
             raise TrainingError(f"a tree of classes is for yolo_v2; {model} has no softmax over siblings")
         options["parents"] = list(parents)
     chosen: dict[str, Any] = {}
-    if name == "yolo_v1":
+    side = max(settings.size)
+    if name in ("yolo_v1", "localizer"):
         options["size"] = list(settings.size)
+    if name in SIDES:
+        options["side"] = min(SIDES[name], key=lambda known: abs(known - side))
+    if name == "retinanet":
+        options["smallest"] = round(32 * side / ANCHORED, 2)
+    if name in ("faster_rcnn", "mask_rcnn"):
+        shapes = PYRAMID_ANCHORS if _has_pyramid(name, options) else ANCHORS
+        options["anchors"] = [[[round(x * side / ANCHORED, 2) for x in one] for one in own] for own in shapes]
+        chosen["regions"] = REGIONS
     if name == "yolo_v2":
         cells = [[side / 32 for side in one] for one in _anchors(dataset, 5, settings)]
         options["anchors"] = cells
@@ -102,9 +117,13 @@ def build(
         network,
         detectors.make_loss(network, **about["switches"]),
         DetectorValidation(validation, trained.names, settings.size, processes, resize),
-        "boxes",
+        "masks" if about["name"] == "mask_rcnn" else "boxes",
         lambda best, path: save(trained, best.state_dict(), path),
     )
+
+
+def _has_pyramid(name: str, options: Mapping[str, Any]) -> bool:
+    return name == "mask_rcnn" or options.get("backbone", "vgg16") != "vgg16"
 
 
 def _anchors(dataset: Dataset, count: int, settings: Settings) -> list[list[float]]:
