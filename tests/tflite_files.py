@@ -201,7 +201,7 @@ def classifier(
     made = _Maker(File(), kind)
     made.file.inputs = [x := made.map((1, size, size, 3), {"uint8": (1 / 128, 128), "int8": (1 / 64, 3)})]
     numbers = iter(folded(network))
-    for row in network.backbone.body:
+    for row in network.body:
         start = x
         for block in row.modules():
             if isinstance(block, ConvBlock):

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onelook import rle
-from onelook.conversion import Source
 from onelook.data import Dataset, Rle, Sample, read, splits
 from onelook.data.class_maps import class_names, has_class_map, load_class_map
 from onelook.errors import Error, SourceError
@@ -50,11 +49,12 @@ SCORE_THRESHOLD = 0.001  # the curves need the unsure detections too
 MOST = 100  # detections of a picture that COCO admits
 
 Step = Callable[[], None]
+Source = str | Path | tuple[str | Path, str | Path]  # of a model that is not loaded yet
 Result = TypeVar("Result")
 
 
 def evaluate(
-    model: str | Path | tuple[str | Path, str | Path] | Detector | Classifier | Segmenter,
+    model: Source | Detector | Classifier | Segmenter,
     data: str | Path | Dataset,
     split: str | None = None,
     metric: str | None = None,
