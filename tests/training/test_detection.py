@@ -222,6 +222,51 @@ def test_an_augmentation_out_of_range_is_refused(wrong: dict[str, float]) -> Non
         Settings(augmentation=Augmentation(**wrong))  # type: ignore[arg-type]
 
 
+AROUND: dict[str, dict[str, Any]] = {
+    "ssdlite": {},
+    "retinanet": {},
+    "localizer": {},
+    "faster_rcnn": {"switches": {"regions": 16}},
+    "mask_rcnn": {"switches": {"regions": 16}},
+}
+
+
+@pytest.fixture(scope="module")
+def outlined(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with outlines in the place of boxes."""
+    folder = detection(tmp_path_factory.mktemp("outlined") / "shapes")
+    for path in folder.glob("labels/*/*.txt"):
+        lines = []
+        for line in path.read_text().splitlines():
+            kind, x, y, w, h = map(float, line.split())
+            corners = ((-w, -h), (w, -h), (w, h), (-w, h))
+            lines.append(" ".join(map(str, (int(kind), *(v for dx, dy in corners for v in (x + dx / 2, y + dy / 2))))))
+        path.write_text("\n".join(lines))
+    return folder
+
+
+@pytest.mark.parametrize("model", AROUND)
+def test_the_detectors_around_yolo_are_trained_alike(
+    model: str, outlined: Path, tmp_path: Path, no_export: None
+) -> None:
+    options = {**TINY, "model": model, **AROUND[model]}
+    result = train(outlined, **options, settings=SOON, folder=tmp_path / "run", device="cpu", quiet=True)
+    assert all(math.isfinite(value) for value in result.history[-1].values())
+    assert 0 <= result.history[-1]["AP"] <= 1
+    about, network = load(tmp_path / "run" / "best.safetensors")
+    assert about.name == model
+    boxes, scores = network.decode(network(torch.rand(1, 3, 64, 64)), (64, 64))
+    assert boxes.isfinite().all()
+    assert scores.shape == (*boxes.shape[:2], len(COLOURS))
+
+
+def test_mask_rcnn_is_for_pictures_with_masks(data: Path, tmp_path: Path) -> None:
+    """Of those that have boxes alone nothing is left to learn from; its file finds masks."""
+    options = {**TINY, "model": "mask_rcnn", "switches": {"regions": 8}}
+    with pytest.raises(TrainingError, match="has no masks in the split 'train'"):
+        train(data, **options, settings=SOON, folder=tmp_path / "run", device="cpu", quiet=True)
+
+
 def test_a_preset_stands_for_its_options(data: Path) -> None:
     about = describe("mobilenet_yolo", read(data), SOON)
     assert about["name"] == PRESETS["mobilenet_yolo"]["name"] == "yolo_v3"

@@ -50,7 +50,7 @@ def describe(
         parents: of the classes, for YOLOv2 (YOLO9000's WordTree).
 
     Raises:
-        TrainingError: no boxes to find anchors for; parents for another network.
+        TrainingError: no boxes to find anchors for, or no masks; parents for another network.
     """
     options = {**PRESETS.get(model, {}), "classes": len(dataset.names)}
     name = options.pop("name", model)
@@ -67,6 +67,8 @@ def describe(
         options["side"] = min(SIDES[name], key=lambda known: abs(known - side))
     if name == "retinanet":
         options["smallest"] = round(32 * side / ANCHORED, 2)
+    if name == "mask_rcnn" and all(mask is None for sample in dataset.samples for mask in sample.masks):
+        raise TrainingError(f"{dataset.path}: has no masks in the split {dataset.split!r} to train {model} on")
     if name in ("faster_rcnn", "mask_rcnn"):
         shapes = PYRAMID_ANCHORS if _has_pyramid(name, options) else ANCHORS
         options["anchors"] = [[[round(x * side / ANCHORED, 2) for x in one] for one in own] for own in shapes]
