@@ -18,7 +18,8 @@ from onelook.errors import Error
     "--model",
     default="mobilenet_yolo",
     show_default=True,
-    help="mobilenet_yolo, yolo_v1, yolo_v2, yolo_v3; or a backbone's name for a classifier.",
+    help="mobilenet_yolo, yolo_v1, yolo_v2, yolo_v3, ssd, ssdlite, retinanet, m2det, faster_rcnn, mask_rcnn, localizer; "
+    "deeplab_v3 for a segmenter; or a backbone's name for a classifier.",
 )
 @click.option("--backbone", help="Of a detector, a name that 'onelook models' lists; the model's own by default.")
 @click.option("--alpha", type=float, help="Width multiplier of a MobileNet.")
@@ -77,7 +78,7 @@ def train(
     resume: Path | None,
     **settings: Any,
 ) -> int:
-    """Train a detector or a classifier on labelled pictures: VOC, COCO, Open Images, YOLO text or ImageNet folders.
+    """Train a detector, a segmenter or a classifier on labelled pictures: VOC, COCO, Open Images, YOLO text or ImageNet folders.
 
     Writes the model file best.onnx, the best network's weights, the state to go on from, and curves for TensorBoard. With
     several GPUs or machines: torchrun --nproc-per-node 8 -m onelook train DATA ...

@@ -74,8 +74,8 @@ def train(
 
     Args:
         data: what `onelook.data.read` takes.
-        model: "mobilenet_yolo", "yolo_v1", "yolo_v2", "yolo_v3"; "deeplab_v3" for a segmenter, of datasets with class
-            maps; or a backbone's name for a classifier.
+        model: "mobilenet_yolo"; a name of `onelook.detectors.ARCHITECTURES`; "deeplab_v3" for a segmenter, of datasets
+            with class maps; or a backbone's name for a classifier.
         backbone: of a detector: a name of `onelook.backbones.ARCHITECTURES`; the model's own by default.
         alpha: width multiplier of a MobileNet.
         weights: to start from, see `onelook.training.start.read_weights`; else they are drawn.
