@@ -78,7 +78,7 @@ def train(
     resume: Path | None,
     **settings: Any,
 ) -> int:
-    """Train a detector, a segmenter or a classifier on labelled pictures: VOC, COCO, Open Images, YOLO text or ImageNet folders.
+    """Train a detector, segmenter or classifier on labelled pictures: VOC, COCO, Open Images, YOLO text, ImageNet folders.
 
     Writes the model file best.onnx, the best network's weights, the state to go on from, and curves for TensorBoard. With
     several GPUs or machines: torchrun --nproc-per-node 8 -m onelook train DATA ...
