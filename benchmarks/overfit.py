@@ -29,7 +29,7 @@ PICTURES = 32
 STILL = Augmentation(flip=0, hue=0, saturation=0, value=0, translate=0, scale=0, mosaic=0)
 BACKBONE: dict[str, Any] = {"backbone": "mobilenet_v1", "alpha": 0.5}
 RUNS: dict[str, dict[str, Any]] = {
-    "yolo_v1": {"size": (320, 320), "epochs": 80, "batch": 16, "learning_rate": 1e-3},
+    "yolo_v1": {"size": (320, 320), "epochs": 80, "batch": 16, "learning_rate": 2e-4},
     "yolo_v2": {"size": (608, 608), "epochs": 150, "batch": 8, "learning_rate": 3e-3},
     "yolo_v3": {"size": (416, 416), "epochs": 150, "batch": 8, "learning_rate": 3e-3},
 }

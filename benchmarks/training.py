@@ -1,8 +1,8 @@
 """How well onelook learns from scratch in so many minutes, beside ultralytics' yolo11n on the same pictures.
 
 Both start from random weights, with their own defaults, at 320 x 320. ultralytics fits its epochs to the minutes itself
-(`time`); for onelook one epoch is timed first,
-and as many are taken as fit. Both are scored by onelook's COCO AP, on
+(`time`); for onelook some steps
+are timed first, and as many epochs are taken as fit. Both are scored by onelook's COCO AP, on
 the same split, with detections down to a score of 0.001, and suppression at an IoU of 0.6.
 The last column of the last line is what the data side alone can feed.
 
@@ -32,6 +32,7 @@ from onelook.training.loader import Loader
 SIZE = 320
 OURS = "onelook, MobileNet-YOLO on V1, alpha 0.5"
 PEER = "ultralytics, yolo11n"
+PROBE = 5, 40  # steps that are not timed, and after which timing ends
 Scores = tuple[float, float, float]  # AP, AP50, minutes
 
 
@@ -40,14 +41,16 @@ def ours(data: Path, split: str, minutes: float, seed: int, folder: Path) -> Sco
     how: dict[str, Any] = {"model": "mobilenet_yolo", "backbone": "mobilenet_v1", "alpha": 0.5, "quiet": True}
     precision = "bfloat16" if torch.cpu._is_avx512_bf16_supported() else "float32"
 
-    def seconds(epochs: int) -> float:
-        settings = Settings(epochs=epochs, size=(SIZE, SIZE), precision=precision, seed=seed)
-        start = time.perf_counter()
-        onelook.train(data, settings=settings, validation=None, folder=folder / f"probe-{epochs}", **how)
-        return time.perf_counter() - start
+    ended: list[float] = []
 
-    one, two = seconds(1), seconds(2)  # both with the start and the export
-    epochs = max(1, int((minutes * 60 - one) / (two - one)) + 1)
+    def stop() -> bool:
+        ended.append(time.perf_counter())
+        return len(ended) == PROBE[1]
+
+    settings = Settings(size=(SIZE, SIZE), precision=precision, seed=seed)
+    onelook.train(data, settings=settings, validation=None, folder=folder / "probe", stop=stop, **how)
+    an_epoch = (ended[-1] - ended[PROBE[0]]) / (PROBE[1] - 1 - PROBE[0]) * (len(read(data, "train")) / settings.batch)
+    epochs = max(1, round(minutes * 60 / an_epoch))
     settings = Settings(epochs=epochs, size=(SIZE, SIZE), precision=precision, seed=seed)
     start = time.perf_counter()
     result = onelook.train(data, settings=settings, validation=None, folder=folder / "run", **how)

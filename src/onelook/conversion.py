@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 Source = str | Path | tuple[str | Path, str | Path]
 SCORE_THRESHOLD, IOU_THRESHOLD = 0.25, 0.45  # of a detector, unless asked otherwise
-TRAINED_IOU_THRESHOLD = 0.6  # of one that onelook trained
+TRAINED_IOU_THRESHOLD = 0.5  # of one that onelook trained
 # Networks that end in fully connected layers, need more than 32 pixels, or suppress proposals within.
 FIXED_SIZE = ("yolo_v1", "localizer", "ssd", "m2det", "faster_rcnn", "mask_rcnn")
 
@@ -64,7 +64,7 @@ def convert(
         batch: pictures a run; any number by default.
         resize: "letterbox", "stretch" or "crop". Detectors were trained on letterboxed pictures, but YOLOv1 on
             stretched ones; classifiers on crops.
-        score_threshold, iou_threshold: the defaults that go into the file of a detector, 0..1; 0.25 and 0.45, but 0.6 of
+        score_threshold, iou_threshold: the defaults that go into the file of a detector, 0..1; 0.25 and 0.45, but 0.5 of
             one that onelook trained, as it was measured with that.
         half: store the weights in half precision, in half the bytes; they are computed with in float32.
 
@@ -128,7 +128,8 @@ class _Wanted(NamedTuple):
         if task != "detect" and (self.dynamic_size or {self.score_threshold, self.iou_threshold} != {None}):
             raise Error("a dynamic size and thresholds are for detectors; this is none")
         if self.is_checkpoint and not checkpoint:
-            raise Error(f"{self.output}: of this a model file is written; choose a name that ends in .onnx")
+            kind = "detector" if task == "detect" else "segmenter"
+            raise Error(f"{self.output}: of a {kind} a model file is written; choose a name that ends in .onnx")
         if self.is_checkpoint and (self.batch is not None or self.resize is not None or self.half):
             raise Error("batch, resize and half go into a model file; a checkpoint has none")
         if task != "classify" and self.resize == "crop":

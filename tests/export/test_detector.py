@@ -136,7 +136,7 @@ def test_what_cannot_be_converted_is_said_in_one_line(darknet_files: Files, tmp_
         convert(files, tmp_path / "x.onnx", dynamic_size=True)
     with pytest.raises(Error, match="has 80 names; the network tells 3 classes apart"):
         convert(files, tmp_path / "x.onnx", "coco")
-    with pytest.raises(Error, match="resize must be letterbox or stretch for a detector"):
+    with pytest.raises(Error, match="resize must be letterbox or stretch for a model to detect"):
         convert(files, tmp_path / "x.onnx", resize="crop")
     with pytest.raises(Error, match="resize must be letterbox, stretch or crop; found 'zoom'"):
         convert(files, tmp_path / "x.onnx", resize="zoom")

@@ -12,18 +12,23 @@ from rectangles import settings
 
 
 def test_the_learning_rate_rises_in_a_straight_line_and_falls_along_half_a_cosine() -> None:
-    how, steps = settings(epochs=10, warmup=2, learning_rate=0.5, final=0.1), 7
-    curve = [learning_rate(step, steps, how) for step in range(steps * 10)]
+    how, steps = settings(epochs=20, warmup=2, learning_rate=0.5, final=0.1), 7
+    curve = [learning_rate(step, steps, how) for step in range(steps * 20)]
     rise = curve[:14]
     assert rise[0] > 0
     for i, rate in enumerate(rise):
         assert rate == pytest.approx(0.5 * (i + 1) / 15)  # one more step of the same line reaches the highest
     for i, rate in enumerate(curve[14:]):
-        assert rate == pytest.approx(0.05 + 0.45 * (1 + math.cos(math.pi * i / 56)) / 2)
+        assert rate == pytest.approx(0.05 + 0.45 * (1 + math.cos(math.pi * i / 126)) / 2)
     assert max(curve) == curve[14] == 0.5
     assert curve[15:] == sorted(curve[15:], reverse=True)
     assert curve[-1] == pytest.approx(0.05, rel=0.01)
-    assert learning_rate(steps * 10, steps, how) == pytest.approx(0.05)
+    assert learning_rate(steps * 20, steps, how) == pytest.approx(0.05)
+
+
+def test_of_a_short_run_a_tenth_is_warm_up() -> None:
+    curve = [learning_rate(step, 10, settings(epochs=4, warmup=2, learning_rate=0.5)) for step in range(40)]
+    assert curve.index(max(curve)) == 4
 
 
 @pytest.mark.parametrize(("warmup", "epochs"), [(0, 3), (5, 3), (3, 3), (0.5, 1)])

@@ -42,16 +42,30 @@ def trace(
         dynamic |= {1: 32 * torch.export.Dim("rows", min=1), 2: 32 * torch.export.Dim("columns", min=1)}
         size = (192, 256)  # of the example: two different sides, so that nothing takes them for one
     example = torch.zeros(batch or 2, *size, 3, dtype=torch.uint8)
+    return export(module, {"image": example}, outputs, (dynamic,))
+
+
+def export(
+    module: nn.Module, examples: Mapping[str, torch.Tensor], outputs: Sequence[str], dynamic: tuple[Any, ...]
+) -> onnx.ModelProto:
+    """The graph of any module.
+
+    Args:
+        module: what to trace, in evaluation mode.
+        examples: of its inputs, by name; no tensor twice, as one input would be made of it.
+        outputs: names of what it gives.
+        dynamic: which dimensions of the arguments of its forward are free, as `torch.export` has it.
+    """
     for logger in ("torch.onnx", "onnxscript", "onnx_ir"):  # what they miss is of no concern to the user
         logging.getLogger(logger).setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
             module.eval(),
-            (example,),
+            tuple(examples.values()),
             dynamo=True,
-            dynamic_shapes=(dynamic,),
-            input_names=["image"],
+            dynamic_shapes=dynamic,
+            input_names=list(examples),
             output_names=list(outputs),
             opset_version=OPSET,
             verbose=False,

@@ -1,6 +1,5 @@
 """A detector with masks as one self-contained ONNX file: `export_detector`, and a mask for each detection."""
 
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -10,7 +9,7 @@ import onnx.compose
 import torch
 from torch import Tensor, nn
 
-from onelook.export.graph import OPSET, trace, write
+from onelook.export.graph import export, trace, write
 from onelook.export.suppression import suppression
 from onelook.nn.conv import fold_batch_norm
 from onelook.nn.masks import paste
@@ -114,26 +113,14 @@ def _trace_masks(module: nn.Module, maps: Sequence[Tensor], names: Sequence[str]
     """The graph behind suppression: boxes, classes, batch_index, maps -> masks."""
     count = torch.export.Dim("detections")
     pictures = {} if batch else {0: torch.export.Dim("batch")}
-    # Of one tensor given twice, one input would be made.
-    classes, pictures_of = (torch.zeros(3, dtype=torch.int64) for _ in range(2))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        program = torch.onnx.export(
-            module.eval(),
-            (torch.tensor([[0.0, 0.0, 8.0, 8.0]] * 3), classes, pictures_of, *maps),
-            dynamo=True,
-            dynamic_shapes=({0: count}, {0: count}, {0: count}, tuple(pictures for _ in maps)),
-            input_names=["boxes", "classes", "batch_index", *names],
-            output_names=["masks"],
-            opset_version=OPSET,
-            verbose=False,
-        )
-    assert program is not None
-    model = program.model_proto
-    for node in model.graph.node:
-        del node.metadata_props[:]
-    del model.graph.value_info[:]
-    return model
+    examples = {
+        "boxes": torch.tensor([[0.0, 0.0, 8.0, 8.0]] * 3),
+        "classes": torch.zeros(3, dtype=torch.int64),
+        "batch_index": torch.zeros(3, dtype=torch.int64),
+        **dict(zip(names, maps, strict=True)),
+    }
+    free = {0: count}
+    return export(module, examples, ("masks",), (free, free, free, tuple(pictures for _ in maps)))
 
 
 def _join(

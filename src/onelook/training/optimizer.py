@@ -7,6 +7,8 @@ from torch.optim import SGD, AdamW, Optimizer
 
 from onelook.training.settings import Settings
 
+LONGEST_WARMUP = 0.1  # share of the run: of one of few epochs the warm-up would take the most
+
 
 def make_optimizer(network: nn.Module, settings: Settings) -> Optimizer:
     """Weights of convolutions and fully connected layers decay; biases and batch normalisation, vectors, do not.
@@ -37,7 +39,7 @@ def learning_rate(step: int, steps: int, settings: Settings) -> float:
         steps: an epoch.
         settings: `learning_rate`, `final`, `warmup` (epochs) and `epochs`.
     """
-    rise = settings.warmup * steps
+    rise = min(settings.warmup, LONGEST_WARMUP * settings.epochs) * steps
     if step < rise:
         return settings.learning_rate * (step + 1) / (rise + 1)
     way = (step - rise) / max(1.0, settings.epochs * steps - rise)

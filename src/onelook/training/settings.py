@@ -24,7 +24,7 @@ class Settings:
         final: see learning_rate.
         momentum: of SGD; AdamW's first beta.
         weight_decay: of convolutions and fully connected layers; biases and batch normalisation have none.
-        warmup: epochs in which the learning rate rises from 0.
+        warmup: epochs in which the learning rate rises from 0; of a short run the first tenth.
         clip: largest norm of the gradient; longer ones are shortened to it.
         accumulate: steps whose gradients are added up before the weights change.
         average: decay of the moving average of the weights, which is what is evaluated and kept; 0 keeps none.
