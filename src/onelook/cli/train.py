@@ -29,7 +29,7 @@ from onelook.errors import Error
     multiple=True,
     help="To start from: a .tflite or .safetensors file; given twice, Darknet's .cfg and .weights.",
 )
-@click.option("--size", type=int, help="Side of the pictures, a multiple of 32.  [default: 320]")
+@click.option("--size", type=int, help="Side of the network's input; mostly a multiple of 32.  [default: 320]")
 @click.option("--epochs", type=int, help="Times that each picture is seen.  [default: 100]")
 @click.option("--batch", type=int, help="Pictures a step.  [default: 8]")
 @click.option("--accumulate", type=int, help="Steps whose gradients are added up.  [default: 1]")
