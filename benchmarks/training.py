@@ -3,7 +3,7 @@
 Both start from random weights, with their own defaults, at 320 x 320. ultralytics fits its epochs to the minutes itself
 (`time`); for onelook some steps
 are timed first, and as many epochs are taken as fit. Both are scored by onelook's COCO AP, on
-the same split, with detections down to a score of 0.001, and suppression at an IoU of 0.6.
+the same split, with detections down to a score of 0.001, and suppression at an IoU of 0.5.
 The last column of the last line is what the data side alone can feed.
 
 python benchmarks/training.py --data bccd:test helmets:val --minutes 10 --seeds 2
@@ -23,6 +23,7 @@ import torch
 
 import onelook
 from common import has, shared, show
+from onelook.conversion import TRAINED_IOU_THRESHOLD
 from onelook.data import Dataset, convert, read
 from onelook.metrics import coco_ap
 from onelook.training import Settings
@@ -32,6 +33,7 @@ from onelook.training.loader import Loader
 SIZE = 320
 OURS = "onelook, MobileNet-YOLO on V1, alpha 0.5"
 PEER = "ultralytics, yolo11n"
+IOU = TRAINED_IOU_THRESHOLD  # of the suppression of both
 PROBE = 5, 40  # steps that are not timed, and after which timing ends
 Scores = tuple[float, float, float]  # AP, AP50, minutes
 
@@ -92,7 +94,7 @@ def theirs(data: Path, split: str, minutes: float, seed: int, folder: Path) -> S
 
 def _predicted(model: Any, test: Dataset, i: int) -> tuple[Any, Any, Any]:
     path = str(test.samples[i].image)
-    boxes = model.predict(path, imgsz=SIZE, conf=0.001, iou=0.6, max_det=100, verbose=False)[0].boxes
+    boxes = model.predict(path, imgsz=SIZE, conf=0.001, iou=IOU, max_det=100, verbose=False)[0].boxes
     names = [test.names.index(model.names[int(kind)]) for kind in boxes.cls]
     return boxes.xyxy.numpy(), boxes.conf.numpy(), np.asarray(names, np.int64)
 

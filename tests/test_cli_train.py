@@ -65,7 +65,7 @@ def complaint(run: Run, *arguments: object) -> str:
         ("--optimizer lion", "optimizer must be one of sgd, adamw; found 'lion'"),
         ("--precision int8", "precision must be one of float32, bfloat16, float16; found 'int8'"),
         ("--size 100", "size must be a multiple of 32, from 32 to 8192; found 100 x 100"),
-        ("--size 0", "size must be a multiple of 32, from 32 to 8192; found 0 x 0"),
+        ("--size 0", "size must be from 32 to 8192 pixels a side; found 0 x 0"),
         ("--model yolo_v1 --size 96", "size of YOLOv1 must be square, of a multiple of 64; found 96 x 96"),
         ("--batch 0", "batch must be 1 or more; found 0"),
         ("--epochs -1", "epochs must be 1 or more; found -1"),
