@@ -1,10 +1,9 @@
 """How well onelook learns from scratch in so many minutes, beside ultralytics' yolo11n on the same pictures.
 
 Both start from random weights, with their own defaults, at 320 x 320. ultralytics fits its epochs to the minutes itself
-(`time`); for onelook some steps
-are timed first, and as many epochs are taken as fit. Both are scored by onelook's COCO AP, on
-the same split, with detections down to a score of 0.001, and suppression at an IoU of 0.5.
-The last column of the last line is what the data side alone can feed.
+(`time`); for onelook some steps are timed first, and as many epochs are taken as fit. Both are scored by onelook's COCO AP,
+on the same split, with detections down to a score of 0.001 and suppression at an IoU of 0.5. The last column of the last
+line is what the data side alone can feed.
 
 python benchmarks/training.py --data bccd:test helmets:val --minutes 10 --seeds 2
 """
