@@ -56,15 +56,19 @@ def trained(data: Path, tmp_path_factory: pytest.TempPathFactory, request: pytes
     return train(data, **{**TINY, "model": request.param}, settings=how, folder=folder, device="cpu", quiet=True)
 
 
-def test_the_model_file_finds_what_the_network_does(trained: Any, data: Path) -> None:
-    """Through the runtime half, which shares no code with the validation but the resizing."""
+def test_the_model_file_finds_what_the_network_does(trained: Any, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Through the runtime half, which shares no code with the validation but the resizing.
+
+    Boxes that are hardly trained are anchors, of which many overlap by exactly a half: at that, rounding decides.
+    """
+    monkeypatch.setattr("onelook.training.validate.IOU_THRESHOLD", 0.6)
     about, network = load(trained.folder / "best.safetensors")
     samples = read(data, "val").samples
     found = list(DetectorValidation(samples, about.names, about.size, ALONE, about.resize).detect(network, samples))
     detector = onelook.load(trained.model, engine="onnxruntime")
     assert sum(len(one.boxes) for one in found) > 10
     for sample, one in zip(samples, found, strict=True):
-        other = detector(str(sample.image), score_threshold=0.001)
+        other = detector(str(sample.image), score_threshold=0.001, iou_threshold=0.6)
         assert len(other) == len(one.boxes)
         # Those of nearly the same score may change places.
         mine, theirs = (
