@@ -183,7 +183,7 @@ def test_the_file_gives_the_masks_that_torch_gives(tmp_path: Path) -> None:
         boxes, _, classes, batch_index = detections
         with torch.no_grad():
             raw = network(torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255)
-            expected = network.paste(network.masks(raw, boxes, classes, batch_index), boxes, SIZE)  # type: ignore[operator]
+            expected = paste(network.masks(raw, boxes, classes, batch_index), boxes, SIZE)  # type: ignore[operator]
         found = session.run(images, threshold, 0.45)
         assert (len(found[0]) > batch) == (threshold < 1)
         places = np.array(agree(found, detections), int)

@@ -15,7 +15,6 @@ from onelook.detectors.targets import Targets
 from onelook.errors import TrainingError
 from onelook.losses import cross_entropy, wide
 from onelook.nn.decode import Size
-from onelook.nn.masks import paste
 from onelook.nn.roi import roi_align
 from onelook.nn.separable import DepthwiseSeparable
 
@@ -92,10 +91,6 @@ class MaskRcnn(FasterRcnn):
         """
         logits = wide(self.mask(raw[: len(self.strides)], boxes, batch_index))
         return logits.gather(1, classes[:, None, None, None].expand(-1, 1, 2 * SIDE, 2 * SIDE))[:, 0].sigmoid()
-
-    def paste(self, masks: Tensor, boxes: Tensor, size: Size) -> Tensor:
-        """See `onelook.nn.masks.paste`; what is 0.5 or more is of the object."""
-        return paste(masks, boxes, size)
 
 
 @dataclass(frozen=True)
