@@ -26,6 +26,7 @@ from onelook.training.joint import join, read_tree
 from onelook.training.journal import Journal
 from onelook.training.loader import Loader
 from onelook.training.loop import fit
+from onelook.training.memory import memory_kept
 from onelook.training.run import Run, read_progress
 from onelook.training.settings import Settings, from_json
 from onelook.training.start import Weights, load_weights, recalibrate
@@ -192,7 +193,7 @@ def _go(
         folder.mkdir(parents=True, exist_ok=True)
         if not resumes:
             run.save()  # so that it can be resumed whenever it is killed
-        with Journal(run, loader.steps, dataset.names, quiet) as journal:
+        with memory_kept(), Journal(run, loader.steps, dataset.names, quiet) as journal:
             fit(run, job, loader, journal, stop)
     for message in loader.unreadable.values():
         print(f"note: {message}; another picture was taken in its place", file=sys.stderr)
