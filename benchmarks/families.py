@@ -37,11 +37,7 @@ def learn(model: str, minutes: float, switches: dict[str, Any], folder: Path) ->
         "quiet": True,
         "switches": switches,
     }
-    recipe: dict[str, Any] = {
-        "size": (320, 320),
-        "learning_rate": 2e-3,
-        "precision": "bfloat16" if torch.cpu._is_avx512_bf16_supported() else "float32",
-    }
+    recipe: dict[str, Any] = {"size": (320, 320), "learning_rate": 2e-3}
     ended: list[float] = []
 
     def stop() -> bool:

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 import onelook
 from common import shared, show
@@ -82,7 +81,6 @@ def main() -> None:
             settings = Settings(
                 weight_decay=0.0,
                 average=0.0,  # of so few steps it would lag behind
-                precision="bfloat16" if torch.cpu._is_avx512_bf16_supported() else "float32",
                 augmentation=dataclasses.replace(STILL, resize=resize),
                 **RUNS[model],
             )

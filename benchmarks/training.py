@@ -40,7 +40,6 @@ Scores = tuple[float, float, float]  # AP, AP50, minutes
 def ours(data: Path, split: str, minutes: float, seed: int, folder: Path) -> Scores:
     """Train on the split "train", measure on another."""
     how: dict[str, Any] = {"model": "mobilenet_yolo", "backbone": "mobilenet_v1", "alpha": 0.5, "quiet": True}
-    precision = "bfloat16" if torch.cpu._is_avx512_bf16_supported() else "float32"
 
     ended: list[float] = []
 
@@ -48,11 +47,11 @@ def ours(data: Path, split: str, minutes: float, seed: int, folder: Path) -> Sco
         ended.append(time.perf_counter())
         return len(ended) == PROBE[1]
 
-    settings = Settings(size=(SIZE, SIZE), precision=precision, seed=seed)
+    settings = Settings(size=(SIZE, SIZE), seed=seed)
     onelook.train(data, settings=settings, validation=None, folder=folder / "probe", stop=stop, **how)
     an_epoch = (ended[-1] - ended[PROBE[0]]) / (PROBE[1] - 1 - PROBE[0]) * (len(read(data, "train")) / settings.batch)
     epochs = max(1, round(minutes * 60 / an_epoch))
-    settings = Settings(epochs=epochs, size=(SIZE, SIZE), precision=precision, seed=seed)
+    settings = Settings(epochs=epochs, size=(SIZE, SIZE), seed=seed)
     start = time.perf_counter()
     result = onelook.train(data, settings=settings, validation=None, folder=folder / "run", **how)
     taken = (time.perf_counter() - start) / 60

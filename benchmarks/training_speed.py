@@ -1,8 +1,8 @@
 """Pictures a second of the whole training loop, beside ultralytics' yolo11n: reading, augmentation, network, update.
 
-MobileNet-YOLO on MobileNetV2 and yolo11n take about as many multiply-adds at 320 x 320 (the table says how many). Both
-train on the same pictures in batches of 16, with their own defaults, in turns; the first two steps of a turn are not
-timed. ultralytics has no mixed precision on a CPU, so ours is timed in float32 too.
+MobileNet-YOLO on MobileNetV2, on MobileNetV1 of alpha 0.75, and yolo11n take about as many multiply-adds at 320 x 320 (the
+table says how many). All train on the same pictures in batches of 16, with their own defaults, in turns; the first two steps
+of a turn are not timed. ultralytics has no mixed precision on a CPU, so ours is timed in float32 too.
 
 python benchmarks/training_speed.py --data bccd --rounds 3
 """
@@ -26,12 +26,15 @@ from onelook import detectors
 from onelook.data import convert
 from onelook.nn.count import multiply_adds
 from onelook.training import Settings
+from onelook.training.precision import Precision, fastest
 
 SIZE, BATCH, WARM = 320, 16, 2
+PEER = "ultralytics, yolo11n"
+BACKBONES = {"onelook, MobileNetV1 of 0.75": ("mobilenet_v1", 0.75), "onelook, MobileNetV2": ("mobilenet_v2", 1.0)}
 Clock = Callable[[Path], list[float]]  # trains in a folder; when each step ended, seconds
 
 
-def ours(data: Path, steps: int, precision: Any) -> Clock:
+def ours(data: Path, steps: int, backbone: str, alpha: float, precision: Precision) -> Clock:
     """Our loop, left after so many steps."""
 
     def run(folder: Path) -> list[float]:
@@ -42,7 +45,8 @@ def ours(data: Path, steps: int, precision: Any) -> Clock:
             return len(ended) == steps
 
         settings = Settings(epochs=100, batch=BATCH, size=(SIZE, SIZE), precision=precision)
-        onelook.train(data, settings=settings, folder=folder / "run", validation=None, quiet=True, stop=stop)
+        how: dict[str, Any] = {"validation": None, "quiet": True, "stop": stop}
+        onelook.train(data, "mobilenet_yolo", backbone, alpha, settings=settings, folder=folder / "run", **how)
         return ended
 
     return run
@@ -86,12 +90,17 @@ def main() -> None:
     arguments = parser.parse_args()
     data = shared(f"data/{arguments.data}")
     with tempfile.TemporaryDirectory() as place:
-        contenders = {"onelook, float32": ours(data, arguments.steps, "float32")}
-        if torch.cpu._is_avx512_bf16_supported():
-            contenders["onelook, bfloat16"] = ours(data, arguments.steps, "bfloat16")
+        own = fastest(torch.device("cpu"))
+        contenders: dict[str, Clock] = {}
+        madds: dict[str, float] = {PEER: 0.81}
+        for title, (backbone, alpha) in BACKBONES.items():
+            network = detectors.create("yolo_v3", classes=3, backbone=backbone, alpha=alpha)
+            for precision in dict.fromkeys(("float32", own)):
+                contenders[f"{title}, {precision}"] = ours(data, arguments.steps, backbone, alpha, precision)
+                madds[f"{title}, {precision}"] = multiply_adds(network, (SIZE, SIZE)) / 1e9
         if has("ultralytics"):
             convert(data, Path(place) / "pictures", "yolo")
-            contenders["ultralytics, yolo11n"] = theirs(Path(place) / "pictures", arguments.steps)
+            contenders[PEER] = theirs(Path(place) / "pictures", arguments.steps)
         rates: dict[str, list[float]] = {name: [] for name in contenders}
         names = list(contenders)
         for turn in range(arguments.rounds):
@@ -100,12 +109,10 @@ def main() -> None:
                     ended = contenders[name](Path(folder))
                 rates[name].append(BATCH * (len(ended) - WARM) / (ended[-1] - ended[WARM - 1]))
                 print(f"{name}: {rates[name][-1]:.2f} pictures/s", file=sys.stderr)
-    own = detectors.create("yolo_v3", classes=3, backbone="mobilenet_v2")
-    madds = {name: f"{multiply_adds(own, (SIZE, SIZE)) / 1e9:.2f}" for name in names if name.startswith("onelook")}
-    last = statistics.median(rates[names[-1]])
+    median = {name: statistics.median(found) for name, found in rates.items()}
     rows = [
-        (name, madds.get(name, "0.81"), f"{statistics.median(found):.2f}", f"{statistics.median(found) / last:.2f}")
-        for name, found in rates.items()
+        (name, f"{madds[name]:.2f}", f"{rate:.2f}", f"{rate / median[PEER]:.2f}" if PEER in median else "")
+        for name, rate in median.items()
     ]
     title = f"training at {SIZE} x {SIZE}, batches of {BATCH}, {torch.get_num_threads()} threads"
     show(title, ("", "10^9 multiply-adds", "pictures/s", "ratio"), rows)

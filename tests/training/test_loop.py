@@ -97,6 +97,18 @@ def test_the_loss_falls(samples: tuple[Sample, ...], tmp_path: Path, precision: 
     assert all(weight.dtype == torch.float32 for weight in run.network.parameters())
 
 
+def test_where_no_precision_is_asked_for_it_is_the_fastest(
+    samples: tuple[Sample, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("onelook.training.loop.fastest", lambda device: "bfloat16")
+    fast, exact, default = (
+        run_with(samples, tmp_path / str(precision), replace(HOW, precision=precision), network=None)
+        for precision in ("bfloat16", "float32", None)
+    )
+    assert same(scalars(default.network), scalars(fast.network))
+    assert not same(scalars(default.network), scalars(exact.network))
+
+
 def test_twice_the_same_run_gives_the_same_weights(samples: tuple[Sample, ...], tmp_path: Path) -> None:
     one, other = (run_with(samples, tmp_path / name, network=None) for name in "ab")
     assert same(scalars(one.network), scalars(other.network))

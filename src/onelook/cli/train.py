@@ -36,7 +36,7 @@ from onelook.errors import Error
 @click.option("--optimizer", help="adamw or sgd.  [default: adamw]")
 @click.option("--learning-rate", type=float, help="The highest one.  [default: 0.005]")
 @click.option("--backbone-rate", type=float, help="The backbone's share of it.  [default: 1, with --weights 0.1]")
-@click.option("--precision", help="float32, bfloat16 or float16.  [default: float32]")
+@click.option("--precision", help="float32, bfloat16 or float16.  [default: bfloat16 where it is fast]")
 @click.option("--multi-scale", type=float, help="Share by which the size changes, 0 to 0.9.  [default: 0]")
 @click.option("--mosaic", type=float, help="Probability of a picture made of four.  [default: 0.5]")
 @click.option("--upside-down", type=float, help="Probability of mirroring top and bottom.  [default: 0]")

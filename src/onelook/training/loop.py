@@ -14,13 +14,13 @@ from onelook.training.job import Job
 from onelook.training.journal import Journal
 from onelook.training.loader import Loader
 from onelook.training.optimizer import learning_rate
+from onelook.training.precision import DTYPES, fastest
 from onelook.training.run import Run
 from onelook.training.settings import Settings
 
 SAVE_EVERY = 600.0  # seconds; besides the end of each epoch
 # In the words of torch for processors and for GPUs; "illegal memory access" is another matter.
 SHORT_OF_MEMORY = "allocate memory", "enough memory", "out of memory"
-PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 def fit(run: Run, job: Job, loader: Loader, journal: Journal, stop: Callable[[], bool] = lambda: False) -> None:
@@ -39,7 +39,7 @@ def fit(run: Run, job: Job, loader: Loader, journal: Journal, stop: Callable[[],
     """
     settings, processes, network = run.settings, run.processes, run.network
     parallel = network if processes.count == 1 else DistributedDataParallel(network)
-    dtype, saved = PRECISIONS[settings.precision], time.monotonic()
+    dtype, saved = DTYPES[settings.precision or fastest(processes.device)], time.monotonic()
     for epoch in range(run.epoch, settings.epochs):
         if settings.patience and run.since_best >= settings.patience:
             return

@@ -6,6 +6,7 @@ from typing import Any, Literal
 from onelook.backbones.backbone import MAX_SIDE
 from onelook.data.augment import Augmentation
 from onelook.errors import TrainingError
+from onelook.training.precision import DTYPES, Precision
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,8 @@ class Settings:
         clip: largest norm of the gradient; longer ones are shortened to it.
         accumulate: steps whose gradients are added up before the weights change.
         average: decay of the moving average of the weights, which is what is evaluated and kept; 0 keeps none.
-        precision: "float32", "bfloat16" or "float16" for convolutions; losses, weights and statistics are float32.
+        precision: "float32", "bfloat16" or "float16" for convolutions; losses, weights and statistics are float32. By
+            default bfloat16 where the processor or the GPU has instructions for it, else float32.
         multi_scale: the side changes every ten steps, by up to this share up or down (YOLOv2, section 2).
         augmentation: what is done to pictures.
         plain: share of the epochs, at the end, without mosaics: what will be seen in use are plain pictures.
@@ -51,7 +53,7 @@ class Settings:
     clip: float = 10.0
     accumulate: int = 1
     average: float = 0.998
-    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    precision: Precision | None = None
     multi_scale: float = 0.0
     augmentation: Augmentation = field(default_factory=Augmentation)
     plain: float = 0.15
@@ -81,9 +83,10 @@ class Settings:
         for name, most in (("flip", 1), ("upside_down", 1), ("mosaic", 1), ("scale", 0.99), ("crop", 0.49)):
             if not 0 <= getattr(self.augmentation, name) <= most:
                 raise TrainingError(f"{name} must be from 0 to {most:g}; found {getattr(self.augmentation, name)}")
-        for name, known in (("optimizer", ("sgd", "adamw")), ("precision", ("float32", "bfloat16", "float16"))):
-            if getattr(self, name) not in known:
-                raise TrainingError(f"{name} must be one of {', '.join(known)}; found {getattr(self, name)!r}")
+        for name, known in (("optimizer", ("sgd", "adamw")), ("precision", tuple(DTYPES))):
+            value = getattr(self, name)
+            if value not in known and not (name == "precision" and value is None):
+                raise TrainingError(f"{name} must be one of {', '.join(known)}; found {value!r}")
 
 
 def from_json(found: dict[str, Any]) -> Settings:
