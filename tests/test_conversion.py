@@ -1,17 +1,19 @@
-"""`onelook.convert` of classifiers: its options, its errors, and `onelook convert` on top."""
+"""`onelook.convert` of classifiers and of trained detectors: its options, its errors, and `onelook convert` on top."""
 
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import tflite_files as files
-from onelook import CheckpointError, Error, ModelError, checkpoint, convert, tflite
+from onelook import CheckpointError, Error, ModelError, checkpoint, convert, detectors, tflite
 from onelook.backbones import create
 from onelook.checkpoint import Checkpoint
 from onelook.runtime.session import open_session
+from onelook.trained import Trained, save
 from tflite_files import backbone, zipped
 
 NAMES = ("ant", "bee", "cat", "dog", "elk")
@@ -138,3 +140,21 @@ def test_the_command_line_takes_one_file_or_two(source: Path) -> None:
     result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert (result.returncode, result.stdout) == (2, "")
     assert result.stderr == "error: expected one file, or a .cfg and its .weights; found 3 files\n"
+
+
+def test_a_trained_mask_rcnn_becomes_a_file_with_masks(tmp_path: Path) -> None:
+    options: dict[str, Any] = {
+        "classes": 2,
+        "backbone": "mobilenet_v1",
+        "alpha": 0.25,
+        "pyramid": 8,
+        "width": 16,
+        "proposals": 8,
+    }
+    network = detectors.create("mask_rcnn", **options)
+    about = Trained("mask_rcnn", options, ("a", "b"), (64, 96))
+    path = convert(save(about, network.state_dict(), tmp_path / "x.safetensors"), tmp_path / "x.onnx")
+    session = open_session(path, "onnxruntime")
+    assert session.info.masks
+    boxes, _, _, _, masks = session.run(np.zeros((1, 64, 96, 3), np.uint8), 0.0, 0.5)
+    assert masks.shape == (len(boxes), 64, 96)

@@ -16,7 +16,7 @@ from onelook.detectors.fast_rcnn import Sampled
 from onelook.detectors.mask_rcnn import MaskRcnn, MaskRcnnLoss, within
 from onelook.detectors.targets import Targets, targets
 from onelook.errors import TrainingError
-from onelook.export.instances import export_instances
+from onelook.export import export_detector
 from onelook.nn.masks import paste
 from onelook.runtime.session import open_session
 from small_rcnn import SIZE, agree, awake, in_torch, with_masks
@@ -173,11 +173,12 @@ def test_masks_of_boxes_between_pixels_are_those_of_the_naive_loop_and_lie_in_th
                 assert float(found[n, i, j]) == pytest.approx(expected, abs=1e-9)
 
 
-def test_the_file_gives_the_masks_that_torch_gives(tmp_path: Path) -> None:
+@pytest.mark.parametrize("fixed", [None, 2])
+def test_the_file_gives_the_masks_that_torch_gives(tmp_path: Path, fixed: int | None) -> None:
     network = awake(with_masks(), 0.3)
-    path = export_instances(network, tmp_path / "x.onnx", ("a", "b", "c"), SIZE)
+    path = export_detector(network, tmp_path / "x.onnx", ("a", "b", "c"), SIZE, batch=fixed)
     session = open_session(path, "onnxruntime")
-    for batch, threshold in ((1, 0.5), (3, 0.5), (2, 1.0)):
+    for batch, threshold in ((1, 0.5), (3, 0.5), (2, 1.0)) if fixed is None else ((fixed, 0.5),):
         images = np.random.default_rng(batch).integers(0, 256, (batch, *SIZE, 3), np.uint8)
         detections = in_torch(network, images, threshold, 0.45)
         boxes, _, classes, batch_index = detections

@@ -265,7 +265,7 @@ def test_the_detectors_around_yolo_are_trained_alike(
 
 
 def test_mask_rcnn_is_for_pictures_with_masks(data: Path, tmp_path: Path) -> None:
-    """Of those that have boxes alone nothing is left to learn from; its file finds masks."""
+    """Of those that have boxes alone nothing is left to learn from."""
     options = {**TINY, "model": "mask_rcnn", "switches": {"regions": 8}}
     with pytest.raises(TrainingError, match="has no masks in the split 'train'"):
         train(data, **options, settings=SOON, folder=tmp_path / "run", device="cpu", quiet=True)

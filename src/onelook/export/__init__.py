@@ -2,7 +2,6 @@
 
 from onelook.export.classifier import export_classifier
 from onelook.export.detector import Detector, export_detector
-from onelook.export.instances import export_instances
 from onelook.export.segmenter import export_segmenter
 
-__all__ = ["Detector", "export_classifier", "export_detector", "export_instances", "export_segmenter"]
+__all__ = ["Detector", "export_classifier", "export_detector", "export_segmenter"]

@@ -10,9 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from onelook.export.graph import trace, write
+from onelook.export.masks import append_masks, maps_of
 from onelook.export.suppression import suppression
 from onelook.nn.conv import fold_batch_norm
 from onelook.runtime.resize import GREY
+from onelook.runtime.session import OUTPUTS
+
+CANDIDATES = ("all_boxes", "all_scores", "extent")  # what suppression takes, besides the thresholds
 
 
 class Detector(Protocol):
@@ -26,7 +30,8 @@ class Detector(Protocol):
 
 
 class _PixelsToCandidates(nn.Module):
-    """uint8 [B, H, W, 3] -> boxes and scores of all candidates, and the picture's extent [B, 4] within the input.
+    """uint8 [B, H, W, 3] -> boxes and scores of all candidates, the picture's extent [B, 4] within the input, and the maps
+    that masks are made of.
 
     Darknet measures the distances of DIoU suppression relative to the picture, not in pixels. How wide and high the
     picture is shows in the letterbox's bars, which are read off the middle row and column.
@@ -36,12 +41,13 @@ class _PixelsToCandidates(nn.Module):
         super().__init__()
         self.detector = detector
 
-    def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        x = image.permute(0, 3, 1, 2).float() / 255
-        boxes, scores = self.detector.decode(self.detector(x), image.shape[1:3])  # type: ignore[operator]
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        raw = self.detector(image.permute(0, 3, 1, 2).float() / 255)
+        boxes, scores = self.detector.decode(raw, image.shape[1:3])  # type: ignore[operator]
         width = _not_grey(image[:, image.shape[1] // 2])
         height = _not_grey(image[:, :, image.shape[2] // 2])
-        return boxes, scores, torch.cat((width, height, width, height), dim=1).float()
+        extent = torch.cat((width, height, width, height), dim=1).float()
+        return boxes, scores, extent, *maps_of(self.detector, raw)
 
 
 def _not_grey(line: Tensor) -> Tensor:
@@ -70,11 +76,12 @@ def export_detector(
     """Write a detector as a model file.
 
     Args:
-        detector: a module with the methods of `Detector`; it is left as it is.
+        detector: a module with the methods of `Detector`; it is left as it is. With those of `WithMasks` besides, the file
+            gives a mask for each detection, too.
         path: of the file, written beside and renamed.
         names: of the classes.
         size: height and width of the input, pixels; with `dynamic_size` the one that users get unless they ask.
-        dynamic_size: let the file take every multiple of 32.
+        dynamic_size: let the file take every multiple of 32; not with masks.
         batch: pictures a run; None lets the file take any number.
         resize: how a picture is brought to the input's size: "letterbox" (grey bars) or "stretch".
         sampling: "linear" or "darknet"; see `onelook.runtime.resize.place`.
@@ -99,17 +106,28 @@ def export_detector(
         "multiply_adds": multiply_adds,
         "origin": origin or {},
     }
-    return write(_join(_candidates(detector, size, dynamic_size, batch), suppression(diou_beta)), metadata, path, half)
+    folded = fold_batch_norm(detector)
+    maps = _examples(folded, size, batch or 2)
+    network = trace(_PixelsToCandidates(folded), (*CANDIDATES, *maps), size, dynamic_size, batch)
+    model = _join(network, suppression(diou_beta), (*OUTPUTS["detect"], *maps))
+    if maps:
+        model = append_masks(model, folded, maps, size, batch)
+    return write(model, metadata, path, half)
 
 
-def _candidates(detector: nn.Module, size: tuple[int, int], dynamic_size: bool, batch: int | None) -> onnx.ModelProto:
-    """The torch part of the graph: image -> all_boxes, all_scores, extent."""
-    whole = _PixelsToCandidates(fold_batch_norm(detector))
-    return trace(whole, ("all_boxes", "all_scores", "extent"), size, dynamic_size, batch)
+@torch.no_grad()
+def _examples(detector: nn.Module, size: tuple[int, int], pictures: int) -> dict[str, Tensor]:
+    """The maps that masks are made of, of grey pictures, by the names that they have in the graph; none without masks."""
+    if not hasattr(detector, "masks"):
+        return {}
+    maps = maps_of(detector, detector(torch.full((pictures, 3, *size), 0.5)))
+    return {f"map_{i}": x for i, x in enumerate(maps)}
 
 
-def _join(candidates: onnx.ModelProto, end: onnx.ModelProto) -> onnx.ModelProto:
-    end.ir_version = candidates.ir_version
-    network = onnx.compose.add_prefix(candidates, "network/", rename_inputs=False, rename_outputs=False)
-    ties = [(name, name) for name in ("all_boxes", "all_scores", "extent")]
-    return onnx.compose.merge_models(network, end, io_map=ties, name="detector", producer_name="onelook")
+def _join(network: onnx.ModelProto, end: onnx.ModelProto, outputs: Sequence[str]) -> onnx.ModelProto:
+    end.ir_version = network.ir_version
+    network = onnx.compose.add_prefix(network, "network/", rename_inputs=False, rename_outputs=False)
+    ties = [(name, name) for name in CANDIDATES]
+    return onnx.compose.merge_models(
+        network, end, io_map=ties, outputs=list(outputs), name="detector", producer_name="onelook"
+    )
