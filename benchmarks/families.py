@@ -1,7 +1,8 @@
 """How well the families of detectors learn BCCD in the same minutes; RetinaNet with each gamma of the focal loss.
 
 One recipe for all: a MobileNetV1 of alpha 0.5 with ImageNet's weights, 320 x 320, AdamW. Some steps of each are timed first,
-and as many epochs are taken as fit. COCO's AP of the model file on the split "test".
+and as many epochs are taken as fit. COCO's AP of the model file on the split "test". The minutes are of processor time, so
+that what else runs on the machine does not count; give it one thread (OMP_NUM_THREADS=1).
 
 python benchmarks/families.py --minutes 8
 python benchmarks/families.py --gammas 0 0.5 1 2 5 --minutes 5
@@ -41,15 +42,15 @@ def learn(model: str, minutes: float, switches: dict[str, Any], folder: Path) ->
     ended: list[float] = []
 
     def stop() -> bool:
-        ended.append(time.perf_counter())
+        ended.append(time.process_time())
         return len(ended) == PROBE[1]
 
     onelook.train(data, model, settings=Settings(**recipe), folder=folder / "probe", stop=stop, **how)
     rate = Settings().batch * (len(ended) - PROBE[0]) / (ended[-1] - ended[PROBE[0] - 1])
     epochs = max(1, round(minutes * 60 * rate / len(read(data, "train"))))
-    start = time.perf_counter()
+    start = time.process_time()
     result = onelook.train(data, model, settings=Settings(epochs=epochs, **recipe), folder=folder / "run", **how)
-    taken = (time.perf_counter() - start) / 60
+    taken = (time.process_time() - start) / 60
     assert result.model is not None
     numbers = onelook.evaluate(result.model, data, "test", "coco").numbers
     return f"{numbers['ap']:.3f}", f"{numbers['ap50']:.3f}", str(epochs), f"{rate:.1f}", f"{taken:.1f}"
@@ -58,7 +59,7 @@ def learn(model: str, minutes: float, switches: dict[str, Any], folder: Path) ->
 def main() -> None:
     """Measure, print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--minutes", type=float, default=8.0, help="of training, each")
+    parser.add_argument("--minutes", type=float, default=8.0, help="of training, each, of the processor")
     parser.add_argument("--models", nargs="+", choices=FAMILIES, default=list(FAMILIES), help="which to train")
     parser.add_argument(
         "--gammas", nargs="+", type=float, help="train RetinaNet with each of these in place of the families"
