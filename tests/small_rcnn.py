@@ -1,5 +1,7 @@
 """What the tests of the R-CNNs share: networks so small that they run at once, and what the model file must find."""
 
+from typing import Literal
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -17,9 +19,10 @@ ANCHORS = (anchor_shapes((16, 32, 64)),)
 PYRAMID_ANCHORS = tuple(anchor_shapes((side,)) for side in (8, 16, 32, 64, 128))
 
 
-def backbone(width: int = 8) -> Backbone:
+def backbone(width: int = 8, padding: int | Literal["same"] = 1) -> Backbone:
     """Of the strides 2 to 32, a convolution each."""
-    rows = [Row(ConvBlock((3 if i == 0 else width, width), 3, 2, 1, activation="relu"), width, 2) for i in range(5)]
+    channels = [(3 if i == 0 else width, width) for i in range(5)]
+    rows = [Row(ConvBlock(pair, 3, 2, padding, activation="relu"), width, 2) for pair in channels]
     return Backbone(rows, nn.Identity())
 
 

@@ -11,9 +11,11 @@ import torch
 from torch import Tensor, nn
 
 import naive
+from exported import finds_the_same
 from onelook.backbones import ARCHITECTURES, create
 from onelook.darknet import Darknet
 from onelook.detectors.yolo_v3 import ANCHORS, YoloV3, YoloV3Loss
+from small_rcnn import backbone
 
 SIZE = (64, 96)
 GRIDS = ((2, 3), (4, 6), (8, 12))
@@ -434,3 +436,9 @@ def test_it_is_what_darknets_cfg_describes(shared: Callable[[str], Path]) -> Non
             torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
         for a, b in zip(ours.decode(found, (64, 96)), theirs.decode(wanted, (64, 96)), strict=True):
             torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-3)
+
+
+def test_with_a_mobilenets_padding_its_file_finds_the_same_at_any_size(tmp_path: Path) -> None:
+    """That of strided layers is worked out of the size."""
+    network = YoloV3(backbone(padding="same"), 3, ANCHORS, 16)
+    finds_the_same(network, (64, 96), tmp_path, other=(96, 64))

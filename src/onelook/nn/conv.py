@@ -73,7 +73,8 @@ def pad_same(x: Tensor, conv: nn.Conv2d) -> Tensor:
     """The zeros of TensorFlow's padding "SAME" around a map [B, C, H, W], for a convolution that adds none itself."""
     pads: list[int] = []
     for side, kernel, stride, dilation in zip(x.shape[2:], conv.kernel_size, conv.stride, conv.dilation, strict=True):
-        total = max((-(-side // stride) - 1) * stride + dilation * (kernel - 1) + 1 - side, 0)
+        # The last step still moves by `side % stride`, or by a whole stride: in a traced graph the same for all sides.
+        total = max(dilation * (kernel - 1) + 1 - (side % stride or stride), 0)
         pads = [total // 2, total - total // 2, *pads]  # torch wants those of the last dimension first
     return F.pad(x, pads)
 
