@@ -1,9 +1,9 @@
 """Whether each detector can learn 32 photographs of coco128 by heart: AP50 on the pictures it was trained on.
 
 At least 0.95 for the YOLOs, 0.9 for the others, and 0.8 for masks. On a MobileNet where the detector takes one, so that it
-takes minutes, without augmentation. A cell of YOLOv1 has one class and one object, one of YOLOv2 one object an anchor; what
-shares them cannot be learned. So both get 32 pictures in which no two objects have their centres in one cell: of 5 x 5 at
-320 x 320, of 13 x 13 at 416 x 416. A localizer is to find the largest object.
+takes minutes, without augmentation and dropout. A cell of YOLOv1 has one class and one object, one of YOLOv2 one object an
+anchor; what shares them cannot be learned. So both get 32 pictures in which no two objects have their centres in one cell: of
+5 x 5 at 320 x 320, of 13 x 13 at 416 x 416. A localizer is to find the largest object.
 
 python benchmarks/overfit.py --model yolo_v3
 """
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import nn
 
 import onelook
 from common import shared, show
@@ -30,16 +31,16 @@ BACKBONE: dict[str, Any] = {"backbone": "mobilenet_v1", "alpha": 0.5}
 CELLS = {"yolo_v1": 5, "yolo_v2": 13}  # rows and columns
 STRETCHED = "yolo_v1", "ssd", "ssdlite", "m2det", "localizer"  # as in their papers
 RUNS: dict[str, dict[str, Any]] = {
-    "yolo_v1": {"size": (320, 320), "epochs": 31, "batch": 16, "learning_rate": 3e-4},
+    "yolo_v1": {"size": (320, 320), "epochs": 31, "batch": 16, "learning_rate": 5e-4},
     "yolo_v2": {"size": (416, 416), "epochs": 19, "batch": 8, "learning_rate": 3e-3},
     "yolo_v3": {"size": (416, 416), "epochs": 19, "batch": 8, "learning_rate": 3e-3},
     "localizer": {"size": (224, 224), "epochs": 60, "batch": 8, "learning_rate": 1e-3},
     "ssd": {"size": (300, 300), "epochs": 12, "batch": 8, "learning_rate": 1e-4},
     "ssdlite": {"size": (320, 320), "epochs": 19, "batch": 8, "learning_rate": 3e-3},
-    "retinanet": {"size": (416, 416), "epochs": 19, "batch": 8, "learning_rate": 1e-3},
+    "retinanet": {"size": (320, 320), "epochs": 24, "batch": 8, "learning_rate": 3e-3},
     "m2det": {"size": (320, 320), "epochs": 12, "batch": 8, "learning_rate": 1e-3},
-    "faster_rcnn": {"size": (416, 416), "epochs": 19, "batch": 8, "learning_rate": 1e-3},
-    "mask_rcnn": {"size": (416, 416), "epochs": 19, "batch": 8, "learning_rate": 1e-3},
+    "faster_rcnn": {"size": (320, 320), "epochs": 12, "batch": 8, "learning_rate": 2e-3},
+    "mask_rcnn": {"size": (320, 320), "epochs": 12, "batch": 8, "learning_rate": 2e-3},
 }
 
 
@@ -70,6 +71,7 @@ def main() -> None:
     """Measure, print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", nargs="+", choices=RUNS, default=list(RUNS), help="which to train")
+    nn.Dropout.forward = lambda self, input: input  # type: ignore[method-assign]  # it is against learning by heart
     rows = []
     for model in parser.parse_args().model:
         with tempfile.TemporaryDirectory() as folder:
