@@ -2,8 +2,8 @@
 
 At least 0.95 for the YOLOs, 0.9 for the others, and 0.8 for masks. On a MobileNet where the detector takes one, so that it
 takes minutes, without augmentation and dropout. A cell of YOLOv1 has one class and one object, one of YOLOv2 one object an
-anchor; what shares them cannot be learned. So both get 32 pictures in which no two objects have their centres in one cell: of
-5 x 5 at 320 x 320, of 13 x 13 at 416 x 416. A localizer is to find the largest object.
+anchor; what shares them cannot be learned. So both get 32 pictures in which no two objects have their centres in one cell,
+of 5 x 5 at 320 x 320, of 13 x 13 at 416 x 416. A localizer is to find the largest object.
 
 python benchmarks/overfit.py --model yolo_v3
 """
