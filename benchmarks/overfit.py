@@ -31,7 +31,7 @@ BACKBONE: dict[str, Any] = {"backbone": "mobilenet_v1", "alpha": 0.5}
 CELLS = {"yolo_v1": 5, "yolo_v2": 13}  # rows and columns
 STRETCHED = "yolo_v1", "ssd", "ssdlite", "m2det", "localizer"  # as in their papers
 RUNS: dict[str, dict[str, Any]] = {
-    "yolo_v1": {"size": (320, 320), "epochs": 31, "batch": 16, "learning_rate": 5e-4},
+    "yolo_v1": {"size": (320, 320), "epochs": 24, "batch": 16, "learning_rate": 1e-4},
     "yolo_v2": {"size": (416, 416), "epochs": 19, "batch": 8, "learning_rate": 3e-3},
     "yolo_v3": {"size": (416, 416), "epochs": 19, "batch": 8, "learning_rate": 3e-3},
     "localizer": {"size": (224, 224), "epochs": 60, "batch": 8, "learning_rate": 1e-3},
