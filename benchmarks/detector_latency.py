@@ -1,8 +1,9 @@
 """Every detector as its model file beside torch: the time of one picture.
 
 The weights are new, so that nothing is to be found. The model file runs in onelook's session, from pixels to boxes after
-suppression; torch eager is the same module in evaluation mode on float32 input, and stops at the boxes before suppression.
-How far apart they are on a network is for the tests of `onelook.export` to say.
+suppression: in ONNX Runtime in float32, and in OpenVINO as with `--engine openvino --precision fastest`. Torch eager is the
+same module in evaluation mode on float32 input, and stops at the boxes before suppression. How far apart they are on a
+network is for the tests of `onelook.export` to say.
 
 python benchmarks/detector_latency.py --only ssdlite retinanet
 """
@@ -48,24 +49,26 @@ NETWORKS: dict[str, tuple[str, int, dict[str, Any]]] = {  # name, side, options
 
 
 @torch.no_grad()
-def measure(name: str, side: int, options: dict[str, Any], rounds: int, folder: Path) -> tuple[float, float, float]:
-    """10^9 multiply-adds, and the milliseconds of the model file and of torch, medians."""
+def measure(name: str, side: int, options: dict[str, Any], rounds: int, folder: Path) -> tuple[float, ...]:
+    """10^9 multiply-adds, and the milliseconds of the model file in both engines and of torch, medians."""
     options = {"classes": len(CLASSES), **options}
     torch.manual_seed(0)
     create = segmenters.create if name in segmenters.ARCHITECTURES else detectors.create
     network = create(name, **options)
     path = save(Trained(name, options, CLASSES, (side, side)), network.state_dict(), folder / "network.safetensors")
-    session = open_session(convert(path, folder / "network.onnx"), "onnxruntime")
+    file = convert(path, folder / "network.onnx")
+    exact, fastest = open_session(file, "onnxruntime"), open_session(file, "openvino", precision="fastest")
     network.eval()
     pixels = np.random.default_rng(0).integers(0, 256, (1, side, side, 3), np.uint8)
     image = torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous() / 255
     thresholds = () if create is segmenters.create else (0.5, 0.5)
     runs = {
-        "file": lambda: session.run(pixels, *thresholds),
+        "exact": lambda: exact.run(pixels, *thresholds),
+        "fastest": lambda: fastest.run(pixels, *thresholds),
         "torch": lambda: network.decode(network(image), (side, side)),
     }
     times = {who: 1000 * statistics.median(some) for who, some in take_turns(runs, rounds).items()}
-    return multiply_adds(network, (side, side)) / 1e9, times["file"], times["torch"]
+    return multiply_adds(network, (side, side)) / 1e9, times["exact"], times["fastest"], times["torch"]
 
 
 def main() -> None:
@@ -79,10 +82,11 @@ def main() -> None:
         if arguments.only and not name.startswith(tuple(arguments.only)):
             continue
         with tempfile.TemporaryDirectory() as folder:
-            giga, ours, eager = measure(name, side, options, arguments.rounds, Path(folder))
-        rows.append((title, str(side), f"{giga:.2f}", f"{ours:.1f}", f"{eager:.1f}", f"{eager / ours:.2f}"))
+            giga, exact, fastest, eager = measure(name, side, options, arguments.rounds, Path(folder))
+        times = (f"{time:.1f}" for time in (exact, fastest, eager))
+        rows.append((title, str(side), f"{giga:.2f}", *times, f"{eager / exact:.2f}", f"{eager / fastest:.2f}"))
         print(*rows[-1], file=sys.stderr)
-    head = "", "side", "10^9 multiply-adds", "model file, ms", "torch eager, ms", "ratio"
+    head = "", "side", "10^9 multiply-adds", "float32, ms", "fastest, ms", "torch eager, ms", "ratio", "ratio"
     show(f"one picture, {torch.get_num_threads()} threads; * depthwise", head, rows)
 
 
