@@ -34,7 +34,7 @@ def strided_depthwise(x: Tensor, weight: Tensor, stride: int) -> Tensor:
 
     oneDNN has a fast kernel for the gradient of such a convolution's input with stride 1, none in bfloat16 with another.
     What the stride skipped is put back as zeros; then the gradient is a convolution with the turned kernel. Measured on a
-    CPU with AVX-512 for 16 maps of 96 channels of 160 x 160: 27 ms, in place of 242.
+    CPU with AVX-512, forward and backward, for 16 maps of 96 channels of 160 x 160: 58 ms, in place of 234.
 
     Args:
         x: maps [B, C, H, W].
