@@ -83,10 +83,11 @@ class Settings:
         for name, most in (("flip", 1), ("upside_down", 1), ("mosaic", 1), ("scale", 0.99), ("crop", 0.49)):
             if not 0 <= getattr(self.augmentation, name) <= most:
                 raise TrainingError(f"{name} must be from 0 to {most:g}; found {getattr(self.augmentation, name)}")
-        for name, known in (("optimizer", ("sgd", "adamw")), ("precision", tuple(DTYPES))):
-            value = getattr(self, name)
-            if value not in known and not (name == "precision" and value is None):
-                raise TrainingError(f"{name} must be one of {', '.join(known)}; found {value!r}")
+        for name, known in (("optimizer", ("sgd", "adamw")), ("precision", (*DTYPES, None))):
+            if getattr(self, name) not in known:
+                raise TrainingError(
+                    f"{name} must be one of {', '.join(filter(None, known))}; found {getattr(self, name)!r}"
+                )
 
 
 def from_json(found: dict[str, Any]) -> Settings:
