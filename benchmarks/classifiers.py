@@ -69,7 +69,7 @@ def compare(name: str, folder: Path) -> tuple[str, ...]:
     ours, theirs, classes = [], [], []
     for file in sorted(photographs.iterdir()):
         place(picture.read(file), canvas[0], "crop", "linear", classifier.info.crop)
-        ours.append(np.log(classifier._session(1).run(canvas)[0][0].astype(float)))
+        ours.append(np.log(classifier.session(1).run(canvas)[0][0].astype(float)))
         theirs.append(interpreter(canvas[0]))
         classes.append(list(imagenet()).index(file.name.partition("_")[0]) + 1)
     same = np.mean([a.argmax() == b.argmax() for a, b in zip(ours, theirs, strict=True)])

@@ -50,6 +50,10 @@ class Classifier(Model[Classification]):
         """
         return self._stream(pictures(source), self._classify, check_batch(batch), on_error)
 
+    def batch(self, some: list[Picture], session: Session) -> list[Classification | SourceError]:
+        """See `Model.batch`."""
+        return self._classify(session, some, keep_images=False)
+
     def _classify(self, session: Session, some: list[Picture], keep_images: bool) -> list[Classification | SourceError]:
         info = session.info
         canvas, loaded = load_pictures(some, info, info.size)

@@ -75,6 +75,17 @@ class Detector(Model[Detections]):
         work = partial(self._detect, self._settings(score_threshold, iou_threshold, size))
         return self._stream(pictures(source), work, check_batch(batch), on_error)
 
+    def batch(
+        self,
+        some: list[Picture],
+        session: Session,
+        score_threshold: float | None = None,
+        iou_threshold: float | None = None,
+        size: int | tuple[int, int] | None = None,
+    ) -> list[Detections | SourceError]:
+        """See `Model.batch`."""
+        return self._detect(self._settings(score_threshold, iou_threshold, size), session, some, keep_images=False)
+
     def _detect(
         self, settings: _Settings, session: Session, some: list[Picture], keep_images: bool
     ) -> list[Detections | SourceError]:

@@ -2,7 +2,7 @@
 
 import itertools
 import threading
-from abc import ABC
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -55,7 +55,7 @@ class Model(ABC, Generic[Result]):
         self.threads = threads or processors()
         self._lock = threading.Lock()
         self._sessions: dict[int, Session] = {} if session is None else {streams: session}
-        session = self._session(streams)
+        session = self.session(streams)
         self.info: ModelInfo = session.info
         self.engine = session.engine
         if self.info.task != self.task:
@@ -65,6 +65,19 @@ class Model(ABC, Generic[Result]):
         height, width = self.info.size
         name = type(self).__name__
         return f"{name}({str(self._path)!r}, {len(self.info.names)} classes, {width}x{height}, {self.engine})"
+
+    @abstractmethod
+    def batch(self, some: list[Picture], session: Session, *args: Any, **options: Any) -> list[Result | SourceError]:
+        """One run of the model over some pictures, which the results do not hold.
+
+        Args:
+            some: at most as many as the model file takes.
+            session: as `session` gives it.
+            args, options: of a call, but for its source.
+
+        Returns:
+            For each picture its result, or why it could not be read.
+        """
 
     def _call(self, source: Any, work: Work) -> Any:
         """One result for a picture, else a list of them."""
@@ -76,7 +89,7 @@ class Model(ABC, Generic[Result]):
         picture = next(queue)
         if picture.frame is not None:
             return list(self._stream(itertools.chain([picture], queue), work, 1, None, keep_images=False))
-        (result,) = work(self._session(1), [picture], True)
+        (result,) = work(self.session(1), [picture], True)
         if isinstance(result, SourceError):
             raise result
         return result
@@ -92,7 +105,7 @@ class Model(ABC, Generic[Result]):
         """The results of picture after picture, in order and in constant memory."""
         # One picture a thread, each from its bytes to its result, is faster than all threads on one picture: nothing
         # waits for the slowest part. Measured in benchmarks/end_to_end.py.
-        session = self._session(self.threads)
+        session = self.session(self.threads)
         batch = session.info.batch or batch
         pending: deque[Future[list[Result | SourceError]]] = deque()
         with ThreadPoolExecutor(self.threads, "onelook") as executor:
@@ -112,8 +125,8 @@ class Model(ABC, Generic[Result]):
             finally:
                 executor.shutdown(wait=False, cancel_futures=True)
 
-    def _session(self, streams: int) -> Session:
-        """The session for so many threads that call it at once, loaded when first asked for."""
+    def session(self, streams: int) -> Session:
+        """The session of this model for so many threads that call it at once, loaded when first asked for."""
         with self._lock:
             if streams not in self._sessions:
                 self._sessions[streams] = open_session(self._path, self._engine, self.threads, streams, self._precision)

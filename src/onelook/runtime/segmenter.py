@@ -52,6 +52,10 @@ class Segmenter(Model[Segmentation]):
         """
         return self._stream(pictures(source), self._segment, check_batch(batch), on_error)
 
+    def batch(self, some: list[Picture], session: Session) -> list[Segmentation | SourceError]:
+        """See `Model.batch`."""
+        return self._segment(session, some, keep_images=False)
+
     def _segment(self, session: Session, some: list[Picture], keep_images: bool) -> list[Segmentation | SourceError]:
         info = session.info
         canvas, loaded = load_pictures(some, info, info.size)
