@@ -79,6 +79,7 @@ ALLOWED = {
         "trained",
         "training",
     },
+    "serve": {"__version__", "errors", "loading", "runtime", "serve"},
     "loading": {"conversion", "errors", "runtime", "zoo"},
     "cli": {
         "__version__",
@@ -93,6 +94,7 @@ ALLOWED = {
         "loading",
         "nn",
         "runtime",
+        "serve",
         "training",
         "zoo",
     },

@@ -16,6 +16,7 @@ from onelook.cli.evaluate import evaluate
 from onelook.cli.info import info
 from onelook.cli.models import models
 from onelook.cli.segment import segment
+from onelook.cli.serve import serve
 from onelook.cli.train import train
 from onelook.errors import Error
 
@@ -49,5 +50,5 @@ def app() -> None:
     """Object detection as the papers define it, run fast on an ordinary CPU."""
 
 
-for verb in (detect, classify, segment, convert, info, models, data, anchors, train, evaluate, benchmark):
+for verb in (detect, classify, segment, convert, info, models, data, anchors, train, evaluate, benchmark, serve):
     app.add_command(verb)

@@ -1,0 +1,177 @@
+"""The application: routes, who may use them, and what they cost."""
+
+import hmac
+import mimetypes
+import time
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.middleware.cors import CORSMiddleware
+from fastapi.responses import FileResponse, JSONResponse
+from fastapi.staticfiles import StaticFiles
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from onelook import __version__
+from onelook.errors import Error
+from onelook.serve import inference, vision
+from onelook.serve.metrics import Metrics
+from onelook.serve.models import Models
+from onelook.serve.problems import ClosingError, ProblemError, problem_of
+from onelook.serve.settings import Settings
+
+PAGE = Path(__file__).parent / "page"
+PROTECTED = ("/v1", "/v2", "/metrics")
+SECURITY = {  # of every answer; the page loads nothing from elsewhere
+    "Content-Security-Policy": (
+        "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; img-src 'self' blob: data:; media-src 'self' blob:; "
+        "worker-src 'self' blob:; connect-src 'self' blob:; object-src 'none'; base-uri 'none'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    # Without these two a browser lends the page one thread alone.
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Embedder-Policy": "require-corp",
+}
+for suffix, media_type in ((".js", "text/javascript"), (".mjs", "text/javascript"), (".wasm", "application/wasm")):
+    mimetypes.add_type(media_type, suffix)  # some systems know others
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """The server as an ASGI application, with its models loaded.
+
+    >>> app = create_app(Settings(models={"street": "street.onnx"}))  # then: uvicorn module:app
+
+    Raises:
+        Error: a model cannot be loaded.
+    """
+    settings = settings or Settings()
+    metrics = Metrics()
+    models = Models(settings, metrics)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
+        app.state.ready = True
+        yield
+        app.state.ready = False
+        models.close()
+
+    app = FastAPI(
+        title="onelook",
+        version=__version__,
+        description="What is in pictures: objects, classes, masks.",
+        lifespan=lifespan,
+        docs_url=None,  # their pages come from another host
+        redoc_url=None,
+    )
+    app.state.ready = False
+    app.state.models = models
+    app.include_router(vision.router(models, settings))
+    app.include_router(inference.router(models, settings))
+
+    @app.get("/healthz", tags=["state"])
+    async def health() -> dict[str, str]:
+        """Whether the process answers."""
+        return {"status": "ok"}
+
+    @app.get("/readyz", tags=["state"])
+    async def ready() -> dict[str, str]:
+        """Whether requests are taken; 503 before that and afterwards."""
+        if not app.state.ready:
+            raise ClosingError
+        return {"status": "ready"}
+
+    @app.get("/metrics", tags=["state"], response_class=Response)
+    def measured() -> Response:
+        """Counters for Prometheus."""
+        return Response(metrics.text(), media_type="text/plain; version=0.0.4")
+
+    @app.get("/", include_in_schema=False)
+    async def page() -> FileResponse:
+        return FileResponse(PAGE / "index.html")
+
+    app.mount("/page", StaticFiles(directory=PAGE), "page")
+
+    for kind in (Exception, Error, TimeoutError, ProblemError, RequestValidationError, HTTPException):
+        app.add_exception_handler(kind, _answer)
+    app.add_middleware(_Guarded, settings.keys)
+    if settings.origins:
+        app.add_middleware(
+            CORSMiddleware, allow_origins=settings.origins, allow_methods=["*"], allow_headers=["*"], max_age=3600
+        )
+    app.add_middleware(_Measured, metrics)
+    return app
+
+
+async def _answer(request: Request, error: Exception) -> JSONResponse:
+    """An exception as problem+json; of /v2 as its protocol has it."""
+    if isinstance(error, RequestValidationError):
+        first = error.errors()[0]
+        where = " ".join(map(str, first["loc"]))
+        problem = ProblemError(422, f"{where}: {first['msg']}")
+    elif isinstance(error, HTTPException):
+        problem = ProblemError(error.status_code, error.detail)
+        problem.headers = dict(error.headers or {})
+    else:
+        problem = problem_of(error)
+    if request.url.path.startswith("/v2"):
+        return JSONResponse({"error": problem.detail}, problem.status, problem.headers)
+    return problem.answer()
+
+
+class _Guarded:
+    """Lets those through who know a key, and adds what browsers are to be told."""
+
+    def __init__(self, app: ASGIApp, keys: tuple[str, ...]):
+        self._app = app
+        self._keys = [key.encode() for key in keys]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def send_guarded(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).update(SECURITY)
+            await send(message)
+
+        if self._keys and scope["path"].startswith(PROTECTED) and not self._knows(Headers(scope=scope)):
+            problem = ProblemError(401, "a key is needed: Authorization: Bearer KEY", WWW_Authenticate="Bearer")
+            await problem.answer()(scope, receive, send_guarded)
+            return
+        await self._app(scope, receive, send_guarded)
+
+    def _knows(self, headers: Headers) -> bool:
+        scheme, _, token = headers.get("authorization", "").partition(" ")
+        given = token.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "")
+        return any(hmac.compare_digest(given.encode(), key) for key in self._keys)
+
+
+class _Measured:
+    """Counts answers by route."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics):
+        self._app, self._metrics = app, metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        start, status = time.perf_counter(), 500
+
+        async def send_counted(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_counted)
+        finally:
+            route = scope.get("route")
+            self._metrics.request(getattr(route, "path", "other"), status, time.perf_counter() - start)

@@ -1,0 +1,307 @@
+"""The HTTP API against the library itself on the same pictures, and what it refuses."""
+
+import json
+import struct
+import threading
+import zlib
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+import onelook
+from onelook.serve.models import Served
+from serve_client import Client, Start, jpeg
+
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+def chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def huge_png(side: int) -> bytes:
+    """A file of a few hundred bytes whose header asks for side x side pixels."""
+    header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
+    return PNG + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(300))) + chunk(b"IEND", b"")
+
+
+def problem(response: Any, status: int) -> str:
+    """What an answer says is wrong, in one line."""
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"] == "application/problem+json"
+    answer = response.json()
+    assert set(answer) == {"title", "status", "detail"}
+    assert answer["status"] == status
+    assert "\n" not in answer["detail"]
+    return str(answer["detail"])
+
+
+def test_the_answer_is_what_the_library_says(client: Client, model_paths: dict[str, str]) -> None:
+    for verb, model in (("detect", "boxes"), ("classify", "labels"), ("segment", "pixels"), ("segment", "objects")):
+        answer = client.post(f"/v1/{verb}", params={"model": model}, content=jpeg())
+        assert answer.status_code == 200, answer.text
+        expected = onelook.load(model_paths[model])(jpeg()).to_dict() | {"source": "picture"}
+        assert answer.json()["results"] == [expected]
+        assert answer.json()["model"] == model
+        assert answer.json()["seconds"] >= 0
+
+
+def test_the_first_model_of_a_task_is_the_default(client: Client) -> None:
+    for verb, model in (("detect", "boxes"), ("classify", "labels"), ("segment", "pixels")):
+        assert client.post(f"/v1/{verb}", content=jpeg()).json()["model"] == model
+    listed = {model["name"]: model["default"] for model in client.get("/v1/models").json()["models"]}
+    assert listed == {"boxes": True, "labels": True, "pixels": True, "objects": False}
+
+
+def test_options_are_those_of_the_library(client: Client, model_paths: dict[str, str]) -> None:
+    detector = onelook.load(model_paths["boxes"])
+    expected = detector(jpeg(), score_threshold=0.3, iou_threshold=0.9).filter(names=["dog", "cat"]).to_dict()
+    params = {"threshold": 0.3, "iou": 0.9, "classes": "dog, cat"}
+    (found,) = client.post("/v1/detect", params=params, content=jpeg()).json()["results"]
+    assert found["detections"] == expected["detections"]
+    assert expected["detections"]
+    (labels,) = client.post("/v1/classify", params={"top": 2}, content=jpeg()).json()["results"]
+    assert len(labels["classes"]) == 2
+
+
+def test_files_of_a_form_are_answered_in_their_order_and_a_broken_one_in_its_place(client: Client) -> None:
+    files = [("a", ("1.jpg", jpeg(1))), ("b", ("2.jpg", b"no picture")), ("a", ("3.jpg", jpeg(3, 30, 90)))]
+    answer = client.post("/v1/detect", files=files)
+    assert answer.status_code == 200
+    first, broken, last = answer.json()["results"]
+    assert (first["source"], first["width"], last["source"], last["width"]) == ("1.jpg", 64, "3.jpg", 90)
+    assert broken["source"] == "2.jpg"
+    assert broken["problem"]["status"] == 400
+    assert broken["problem"]["detail"] == "2.jpg: not a picture of a known format"
+
+
+def test_what_is_no_picture_is_refused(client: Client) -> None:
+    assert "not a picture" in problem(client.post("/v1/detect", content=b"hello"), 400)
+    assert "cut short" in problem(client.post("/v1/detect", content=jpeg()[:-100]), 400)
+    assert "empty" in problem(client.post("/v1/detect", content=b""), 400)
+    problem(client.post("/v1/detect", data={"a": "b"}), 415)
+    form = {"content-type": "multipart/form-data; boundary=x"}
+    assert "no file" in problem(client.post("/v1/detect", content=b"--x--\r\n", headers=form), 400)
+    assert "form" in problem(client.post("/v1/detect", content=b"garbage", headers=form), 400)
+    no_boundary = {"content-type": "multipart/form-data"}
+    assert "form" in problem(client.post("/v1/detect", content=jpeg(), headers=no_boundary), 400)
+    problem(client.post("/v1/detect", content=jpeg(), headers={"content-type": "text/plain"}), 415)
+
+
+def test_parameters_out_of_range_are_refused(client: Client) -> None:
+    for params in ({"threshold": 2}, {"threshold": "nan"}, {"iou": -1}, {"timeout": 0}, {"threshold": "x"}):
+        assert next(iter(params)) in problem(client.post("/v1/detect", params=params, content=jpeg()), 422)
+    assert "horse" in problem(client.post("/v1/detect", params={"classes": "horse"}, content=jpeg()), 422)
+    assert "top" in problem(client.post("/v1/classify", params={"top": 0}, content=jpeg()), 422)
+    assert "to classify" in problem(client.post("/v1/detect", params={"model": "labels"}, content=jpeg()), 422)
+    assert "'nobody'" in problem(client.post("/v1/detect", params={"model": "nobody"}, content=jpeg()), 404)
+    problem(client.get("/v1/nothing"), 404)
+    problem(client.get("/v1/detect"), 405)
+
+
+def test_limits_hold_before_anything_is_decoded(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    client = start(max_bytes=5000, max_pixels=64 * 48, max_files=2)
+
+    def decoded(*args: Any) -> None:
+        raise AssertionError("decoded")
+
+    monkeypatch.setattr(cv2, "imdecode", decoded)
+    assert "5000 bytes" in problem(client.post("/v1/detect", content=bytes(5001)), 413)
+    chunks = (bytes(1000) for _ in range(100))  # without a Content-Length
+    assert "5000 bytes" in problem(client.post("/v1/detect", content=chunks), 413)
+    assert "3072 pixels" in problem(client.post("/v1/detect", content=huge_png(60_000)), 413)
+    assert "3072 pixels" in problem(client.post("/v1/detect", content=jpeg(0, 48, 65)), 413)
+    files = [("a", (f"{i}.jpg", b"x")) for i in range(3)]
+    assert "Too many files" in problem(client.post("/v1/detect", files=files), 413)
+
+
+def test_urls_are_off_unless_they_are_allowed(start: Start, tmp_path: Path) -> None:
+    assert "no URLs" in problem(start().post("/v1/detect", json={"url": "http://127.0.0.1:9/a.jpg"}), 415)
+    allowing = start(allow_urls=True)
+    secret = tmp_path / "secret.jpg"
+    secret.write_bytes(jpeg())
+    for url in (str(secret), secret.as_uri(), "", 3, None):
+        assert "expected" in problem(allowing.post("/v1/detect", json={"url": url}), 400)
+    json_type = {"content-type": "application/json"}
+    for body in (b"{", b"[" * 100_000, b"[]", b"\xff"):
+        assert "expected" in problem(allowing.post("/v1/detect", content=body, headers=json_type), 400)
+    assert "127.0.0.1:9" in problem(allowing.post("/v1/detect", json={"url": "http://127.0.0.1:9/a.jpg"}), 400)
+
+
+def test_a_key_is_needed_where_there_are_keys(start: Start) -> None:
+    client = start(keys=("one", "schlüssel"))
+    for path in ("/v1/models", "/v2", "/v2/models/boxes", "/metrics"):
+        refused = client.get(path)
+        assert refused.headers["www-authenticate"] == "Bearer"
+        problem(refused, 401)
+        problem(client.get(path, headers={"authorization": "Bearer two"}), 401)
+        problem(client.get(path, headers={"x-api-key": ""}), 401)
+        for headers in ({"authorization": "Bearer one"}, {"authorization": "bearer one"}, {"x-api-key": "one"}):
+            assert client.get(path, headers=headers).status_code == 200
+    assert client.get("/healthz").status_code == client.get("/readyz").status_code == 200
+    problem(client.post("/v1/detect", content=jpeg()), 401)
+
+
+def test_other_origins_only_where_they_are_named(start: Start) -> None:
+    headers = {"origin": "https://example.org", "access-control-request-method": "POST"}
+    assert "access-control-allow-origin" not in start().options("/v1/detect", headers=headers).headers
+    allowing = start(origins=("https://example.org",), keys=("one",))
+    preflight = allowing.options("/v1/detect", headers=headers)
+    assert preflight.status_code == 200
+    assert preflight.headers["access-control-allow-origin"] == "https://example.org"
+    refused = allowing.post("/v1/detect", content=jpeg(), headers={"origin": "https://example.org"})
+    assert refused.status_code == 401
+    assert refused.headers["access-control-allow-origin"] == "https://example.org"  # so that the page can read it
+    other = allowing.get("/healthz", headers={"origin": "https://example.com"})
+    assert "access-control-allow-origin" not in other.headers
+
+
+class Slow:
+    """In place of a model: waits until it is let go."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch):
+        self.begun, self.go = threading.Event(), threading.Event()
+
+        def run(served: Served, kind: Any, items: list[Any]) -> list[Any]:
+            self.begun.set()
+            assert self.go.wait(20)
+            return [{"source": "", "width": 1, "height": 1, "detections": []} for _ in items]
+
+        monkeypatch.setattr(Served, "_run", run)
+
+
+def test_a_full_queue_answers_429_and_loses_nothing_it_took(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    slow = Slow(monkeypatch)
+    client = start(threads=1, queue=3, batch=1)
+    with ThreadPoolExecutor(12) as pool:
+        first = pool.submit(client.post, "/v1/detect", content=jpeg())
+        assert slow.begun.wait(10)
+        rest = [pool.submit(client.post, "/v1/detect", content=jpeg()) for _ in range(8)]
+        refused = [one for one in rest if wait_for(one, client)]
+        slow.go.set()
+        answers = [one.result() for one in (first, *rest)]
+    assert len(refused) == 5
+    assert sorted(answer.status_code for answer in answers) == [200] * 4 + [429] * 5
+    late = next(answer for answer in answers if answer.status_code == 429)
+    assert int(late.headers["retry-after"]) >= 1
+    problem(late, 429)
+
+
+def wait_for(future: Any, client: Client) -> bool:
+    """Whether a request is answered, at the latest when the queue is full and all others are."""
+    try:
+        future.result(timeout=0.5)
+    except TimeoutError:
+        return False
+    return True
+
+
+def test_a_deadline_that_passes_answers_504(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    slow = Slow(monkeypatch)
+    client = start(deadline=0.2)
+    assert "in time" in problem(client.post("/v1/detect", content=jpeg()), 504)
+    longer = start(deadline=20)
+    assert "in time" in problem(longer.post("/v1/detect", params={"timeout": 0.05}, content=jpeg()), 504)
+    slow.go.set()
+    assert longer.post("/v1/detect", content=jpeg()).status_code == 200
+
+
+def test_a_model_that_fails_says_nothing_of_itself(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(served: Served, kind: Any, items: list[Any]) -> list[Any]:
+        raise onelook.ModelError("/home/someone/secret.onnx: broken")
+
+    monkeypatch.setattr(Served, "_run", run)
+    assert problem(start().post("/v1/detect", content=jpeg()), 500) == "the model failed on this picture"
+    monkeypatch.setattr(Served, "_run", lambda served, kind, items: [ZeroDivisionError("secret")])
+    assert problem(start().post("/v1/detect", content=jpeg()), 500) == "internal error"
+
+
+def test_models_are_loaded_replaced_and_unloaded_while_it_runs(
+    start: Start, model_paths: dict[str, str], tmp_path: Path
+) -> None:
+    folder = tmp_path / "models"
+    folder.mkdir()
+    (folder / "new.onnx").write_bytes(Path(model_paths["boxes"]).read_bytes())
+    (folder / "bad.onnx").write_bytes(b"no model")
+    (tmp_path / "outside.onnx").write_bytes(Path(model_paths["boxes"]).read_bytes())
+    client = start(folder=folder, models={"labels": model_paths["labels"]})
+    problem(client.post("/v1/detect", content=jpeg()), 404)
+    created = client.put("/v1/models/street", json={"path": "new.onnx"})
+    assert created.status_code == 201
+    assert created.json()["name"] == "street"
+    assert client.post("/v1/detect", content=jpeg()).json()["model"] == "street"
+    assert client.put("/v1/models/street", json={"path": "new.onnx"}).status_code == 200
+    for path in ("../outside.onnx", str(tmp_path / "outside.onnx"), "new.txt", "", "\0"):
+        problem(client.put("/v1/models/x", json={"path": path}), 403)
+    for path in ("bad.onnx", "none.onnx"):
+        detail = problem(client.put("/v1/models/x", json={"path": path}), 422)
+        assert str(folder) not in detail
+    problem(client.put("/v1/models/..%2fx", json={"path": "new.onnx"}), 404)
+    problem(client.put("/v1/models/-x", json={"path": "new.onnx"}), 422)
+    assert client.delete("/v1/models/street").status_code == 204
+    problem(client.delete("/v1/models/street"), 404)
+    problem(client.post("/v1/detect", content=jpeg()), 404)
+    assert [model["name"] for model in client.get("/v1/models").json()["models"]] == ["labels"]
+    assert client.get("/metrics").status_code == 200
+
+
+def test_models_stay_as_they_are_without_a_folder(client: Client) -> None:
+    problem(client.put("/v1/models/x", json={"path": "x.onnx"}), 403)
+    problem(client.delete("/v1/models/boxes"), 403)
+
+
+def test_a_model_file_can_be_had(client: Client, model_paths: dict[str, str]) -> None:
+    answer = client.get("/v1/models/boxes/file")
+    assert answer.content == Path(model_paths["boxes"]).read_bytes()
+    assert client.get("/v1/models/boxes").json()["file_bytes"] == len(answer.content)
+    assert answer.headers["etag"]
+
+
+def test_requests_of_many_clients_at_once_get_their_own_answers(client: Client, model_paths: dict[str, str]) -> None:
+    detector = onelook.load(model_paths["boxes"])
+    thresholds = [0.3, 0.5, 0.7]
+    expected = {
+        (seed, threshold): detector(jpeg(seed), threshold).to_dict()["detections"]
+        for seed in range(8)
+        for threshold in thresholds
+    }
+
+    def ask(key: tuple[int, float]) -> Any:
+        answer = client.post("/v1/detect", params={"threshold": key[1]}, content=jpeg(key[0]))
+        return answer.json()["results"][0]["detections"]
+
+    keys = list(expected) * 3
+    with ThreadPoolExecutor(8) as pool:
+        for key, found in zip(keys, pool.map(ask, keys), strict=True):
+            np.testing.assert_allclose([d["box"] for d in found], [d["box"] for d in expected[key]], atol=0.02)
+            assert [d["class"] for d in found] == [d["class"] for d in expected[key]]
+
+
+def test_metrics_count_answers_and_pictures(client: Client) -> None:
+    for _ in range(3):
+        client.post("/v1/detect", content=jpeg())
+    client.post("/v1/detect", content=b"x")
+    client.get("/somewhere/else")
+    text = client.get("/metrics").text
+    assert 'onelook_requests_total{path="/v1/detect",status="200"} 3.0' in text
+    assert 'onelook_requests_total{path="/v1/detect",status="400"} 1.0' in text
+    assert 'onelook_requests_total{path="other",status="404"} 1.0' in text
+    assert 'onelook_pictures_total{model="boxes"} 4.0' in text
+    assert 'onelook_waiting_pictures{model="boxes"} 0.0' in text
+
+
+def test_the_description_has_examples_that_fit_it(client: Client) -> None:
+    description = client.get("/openapi.json").json()
+    assert description["openapi"].startswith("3.")
+    for verb in ("detect", "classify", "segment"):
+        posted = description["paths"][f"/v1/{verb}"]["post"]
+        content = posted["responses"]["200"]["content"]["application/json"]
+        assert content["example"]["results"]
+        assert content["schema"]
+        assert "multipart/form-data" in posted["requestBody"]["content"]
+        assert "429" in posted["responses"]
+    json.dumps(description)
