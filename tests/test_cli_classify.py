@@ -19,7 +19,7 @@ import pytest
 
 from onelook import Classifier
 from onelook.cli import main
-from onelook.runtime import picture
+from onelook.runtime import terminal
 
 Make = Callable[..., Path]
 PROGRAM = (sys.executable, "-m", "onelook")
@@ -186,7 +186,7 @@ def test_mistakes_are_told_in_one_line_and_exit_with_2(
     files = {"model": classifier_file(), "wrong": classifier_file(names='["cat"]'), "detector": model_file("v3")}
     words = [word.format(photos=photos, **files) for word in arguments]
     monkeypatch.chdir(photos.parent)
-    monkeypatch.setattr(picture, "silence_native_stderr", lambda: None)  # of this process it would be the tests'
+    monkeypatch.setattr(terminal, "silence_native_stderr", lambda: None)  # of this process it would be the tests'
     monkeypatch.setattr(sys, "argv", ["onelook", "classify", *words])
     with pytest.raises(SystemExit) as stop:
         main()

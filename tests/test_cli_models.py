@@ -14,7 +14,7 @@ import pytest
 from onelook import architectures
 from onelook.backbones import published
 from onelook.cli import main
-from onelook.runtime import picture
+from onelook.runtime import terminal
 from onelook.zoo import CATALOGUE
 
 Run = Callable[..., tuple[int, str, str]]
@@ -27,7 +27,7 @@ NETWORKS = (
 @pytest.fixture
 def onelook(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
     """`onelook models` in this process, as to import torch takes seconds: exit code, stdout, stderr."""
-    monkeypatch.setattr(picture, "silence_native_stderr", lambda: None)  # of this process it would be the tests'
+    monkeypatch.setattr(terminal, "silence_native_stderr", lambda: None)  # of this process it would be the tests'
     monkeypatch.setattr(architectures, "architectures", CACHED)
     monkeypatch.setenv("ONELOOK_HOME", str(tmp_path / "home"))
     monkeypatch.chdir(tmp_path)

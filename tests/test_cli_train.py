@@ -14,7 +14,7 @@ from onelook import checkpoint
 from onelook.backbones import create
 from onelook.checkpoint import Checkpoint
 from onelook.cli import main
-from onelook.runtime import picture
+from onelook.runtime import terminal
 from onelook.training.run import read_progress
 from rectangles import classification, detection
 
@@ -30,7 +30,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def onelook(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
     """`onelook train` in this process, as to import torch takes seconds: exit code, stdout, stderr."""
-    monkeypatch.setattr(picture, "silence_native_stderr", lambda: None)  # of this process it would be the tests'
+    monkeypatch.setattr(terminal, "silence_native_stderr", lambda: None)  # of this process it would be the tests'
     monkeypatch.chdir(tmp_path)
 
     def run(*arguments: object) -> tuple[int, str, str]:

@@ -19,7 +19,7 @@ Run = Callable[..., tuple[int, str, str]]
 @pytest.fixture
 def onelook(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
     """Runs the command line: exit code, stdout, stderr."""
-    monkeypatch.setattr("onelook.runtime.picture.silence_native_stderr", lambda: None)
+    monkeypatch.setattr("onelook.runtime.terminal.silence_native_stderr", lambda: None)
 
     def run(*arguments: object) -> tuple[int, str, str]:
         monkeypatch.setattr("sys.argv", ["onelook", *map(str, arguments)])

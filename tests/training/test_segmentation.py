@@ -12,7 +12,7 @@ import painters
 from onelook import Error, NetworkError, TrainingError
 from onelook.cli import main
 from onelook.evaluation import SegmenterEvaluation
-from onelook.runtime import picture
+from onelook.runtime import terminal
 from onelook.training import resume, train
 from rectangles import PLAIN, settings
 
@@ -91,7 +91,7 @@ def test_what_cannot_be_trained_is_said(data: Path, tmp_path: Path) -> None:
 def test_only_segmenters_are_measured_on_class_maps(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(picture, "silence_native_stderr", lambda: None)  # of this process it would be the tests'
+    monkeypatch.setattr(terminal, "silence_native_stderr", lambda: None)  # of this process it would be the tests'
     painted = painters.semantic(tmp_path / "painted.onnx")  # of background, cat, dog and bird
     with pytest.raises(Error, match="the metric coco is not for a model to segment"):
         onelook.evaluate(painted, data, metric="coco")

@@ -23,7 +23,7 @@ from onelook.errors import Error
 
 def main() -> None:
     """Run the command line. Exits with 2 and one line on stderr after an error the user can put right."""
-    from onelook.runtime.picture import silence_native_stderr
+    from onelook.runtime.terminal import silence_native_stderr
 
     silence_native_stderr()
     if isinstance(sys.stdout, io.TextIOWrapper):  # a file name need not be UTF-8; its escapes are JSON's own

@@ -115,11 +115,12 @@ class Batcher:
                     return jobs
 
     def _pop(self) -> list[_Job]:
-        """From the queue: the first job, and those of its kind that follow it without a gap."""
+        """From the queue: the first job, and those of its kind that follow it without a gap, at most this thread's share."""
+        share = -(-len(self._queue) // len(self._threads))
         jobs: list[_Job] = []
         late: list[_Job] = []
         now = time.monotonic()
-        while self._queue and len(jobs) < self._batch and (not jobs or self._queue[0].kind == jobs[0].kind):
+        while self._queue and len(jobs) < min(self._batch, share) and (not jobs or self._queue[0].kind == jobs[0].kind):
             job = self._queue.popleft()
             if job.future.cancelled():
                 continue

@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from onelook.errors import Error
 from onelook.runtime.picture import reason
 
+KEEP_ALIVE = 75  # seconds for which a connection without a request stays open, as other servers have it
 DRAIN = 1.0  # seconds beyond the deadline in which what was accepted is answered after SIGTERM
 
 
@@ -28,12 +29,13 @@ def run(app: FastAPI, host: str, port: int, deadline: float, most: int) -> None:
     own_host, own_port = listener.getsockname()[:2]
     shown = f"[{own_host}]" if ":" in own_host else own_host
     print(f"http://{shown}:{own_port}", flush=True)
-    logging.getLogger("uvicorn.error").addFilter(lambda record: record.levelno >= logging.WARNING)
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)  # it warns of every form that is none
     config = uvicorn.Config(
         app,
         log_level="warning",
         access_log=False,
         limit_concurrency=most,
+        timeout_keep_alive=KEEP_ALIVE,
         timeout_graceful_shutdown=int(deadline + DRAIN) + 1,
         server_header=False,
     )
