@@ -10,7 +10,7 @@ from pathlib import Path
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.middleware.cors import CORSMiddleware
-from fastapi.responses import FileResponse, JSONResponse
+from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from onelook import __version__
 from onelook.errors import Error
-from onelook.serve import inference, vision
+from onelook.serve import inference, schema, vision
 from onelook.serve.metrics import Metrics
 from onelook.serve.models import Models
 from onelook.serve.problems import ClosingError, ProblemError, problem_of
@@ -78,14 +78,14 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         """Whether the process answers."""
         return {"status": "ok"}
 
-    @app.get("/readyz", tags=["state"])
+    @app.get("/readyz", tags=["state"], responses=schema.problems(503))
     async def ready() -> dict[str, str]:
         """Whether requests are taken; 503 before that and afterwards."""
         if not app.state.ready:
             raise ClosingError
         return {"status": "ready"}
 
-    @app.get("/metrics", tags=["state"], response_class=Response)
+    @app.get("/metrics", tags=["state"], response_class=PlainTextResponse, responses=schema.problems(401))
     def measured() -> Response:
         """Counters for Prometheus."""
         return Response(metrics.text(), media_type="text/plain; version=0.0.4")

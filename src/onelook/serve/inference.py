@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from onelook import __version__
 from onelook.runtime.session import ModelInfo
+from onelook.serve import schema
 from onelook.serve.models import Models, Tensors
 from onelook.serve.problems import ProblemError
 from onelook.serve.settings import Settings
@@ -47,22 +48,22 @@ def router(models: Models, settings: Settings) -> APIRouter:
     """The routes of some models."""
     own = APIRouter(prefix="/v2", tags=["Open Inference Protocol"])
 
-    @own.get("")
+    @own.get("", responses=schema.failures(401))
     async def server() -> dict[str, Any]:
         """What this server is."""
         return {"name": "onelook", "version": __version__, "extensions": [BINARY]}
 
-    @own.get("/health/live")
+    @own.get("/health/live", responses=schema.failures(401))
     async def live() -> dict[str, bool]:
         """Whether it answers."""
         return {"live": True}
 
-    @own.get("/health/ready")
+    @own.get("/health/ready", responses=schema.failures(401))
     async def ready() -> dict[str, bool]:
         """Whether all models are loaded: they are, before it listens."""
         return {"ready": True}
 
-    @own.get("/models/{name}")
+    @own.get("/models/{name}", responses=schema.failures(401, 404, 422))
     async def model(name: Name) -> dict[str, Any]:
         """The tensors of a model."""
         info = models.get(name).info
@@ -81,12 +82,16 @@ def router(models: Models, settings: Settings) -> APIRouter:
             ],
         }
 
-    @own.get("/models/{name}/ready")
+    @own.get("/models/{name}/ready", responses=schema.failures(401, 404, 422))
     async def model_ready(name: Name) -> dict[str, Any]:
         """Whether a model is loaded."""
         return {"name": models.get(name).name, "ready": True}
 
-    @own.post("/models/{name}/infer")
+    @own.post(
+        "/models/{name}/infer",
+        responses=schema.failures(400, 401, 404, 413, 422, 429, 500, 503, 504),
+        openapi_extra=schema.TENSORS,
+    )
     async def infer(name: Name, request: Request) -> Response:
         """Run a model on tensors."""
         served = models.get(name)

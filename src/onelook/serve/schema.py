@@ -140,6 +140,12 @@ class ModelFile(BaseModel):
     path: str = Field(description="in the server's folder of models", examples=["street.onnx"])
 
 
+class Failure(BaseModel):
+    """An error as the Open Inference Protocol has it."""
+
+    error: str
+
+
 PICTURE = {"type": "string", "format": "binary"}
 BODY: dict[str, Any] = {
     "requestBody": {
@@ -163,6 +169,26 @@ BODY: dict[str, Any] = {
                 },
                 "example": {"url": "https://example.org/street.jpg"},
             },
+        },
+    }
+}
+TENSORS: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "required": ["inputs"],
+                    "properties": {
+                        "id": {"type": "string"},
+                        "inputs": {"type": "array", "items": {"type": "object"}},
+                        "outputs": {"type": "array", "items": {"type": "object"}},
+                        "parameters": {"type": "object"},
+                    },
+                }
+            },
+            "application/octet-stream": {"schema": PICTURE},
         },
     }
 }
@@ -210,3 +236,8 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """What the description of a route says of its errors."""
     schema = Problem.model_json_schema()
     return {status: {"description": "a problem", "content": {MEDIA_TYPE: {"schema": schema}}} for status in statuses}
+
+
+def failures(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """As `problems`, of the Open Inference Protocol."""
+    return {status: {"model": Failure} for status in statuses}
