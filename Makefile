@@ -33,5 +33,5 @@ clean:
 	touch $@
 
 .venv/everything: .venv/bin/python pyproject.toml constraints.txt
-	$(PIP) --editable '.[train,openvino,dev]'
+	$(PIP) --editable '.[train,openvino,serve,scale,dev]'
 	touch $@ .venv/runtime
