@@ -8,13 +8,17 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
+import onelook
 from onelook.conversion import convert
+
+if TYPE_CHECKING:  # most benchmarks do without torch
+    from onelook.training import Settings
 
 ROOT = Path(__file__).parents[1]
 SHARED = Path(os.environ.get("ONELOOK_SHARED", ROOT.parent / "shared"))
@@ -80,6 +84,23 @@ def load_yolo(exported: Path | str, precision: str | None = None) -> Any:
     model = YOLO(exported, task="detect")
     model.add_callback("on_predict_start", prepare)
     return model
+
+
+def training_rate(
+    data: Path, settings: "Settings", folder: Path, clock: Callable[[], float], steps: tuple[int, int], **how: Any
+) -> float:
+    """Steps of training a second of a clock, between two of them; what comes before the first is not timed.
+
+    `how` has the further arguments of `onelook.train`.
+    """
+    ended: list[float] = []
+
+    def stop() -> bool:
+        ended.append(clock())
+        return len(ended) == steps[1]
+
+    onelook.train(data, settings=settings, validation=None, folder=folder, stop=stop, quiet=True, **how)
+    return (len(ended) - steps[0]) / (ended[-1] - ended[steps[0] - 1])
 
 
 def take_turns(

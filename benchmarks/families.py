@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 import onelook
-from common import shared, show
+from common import shared, show, training_rate
 from onelook.data import read
 from onelook.training import Settings
 
@@ -34,22 +34,16 @@ def learn(model: str, minutes: float, switches: dict[str, Any], folder: Path) ->
     how: dict[str, Any] = {
         **BACKBONE,
         "weights": shared("weights/tflite/mobilenet_v1_0.5_160_quant.tflite"),
-        "validation": None,
-        "quiet": True,
         "switches": switches,
     }
     recipe: dict[str, Any] = {"size": (320, 320), "learning_rate": 2e-3}
-    ended: list[float] = []
-
-    def stop() -> bool:
-        ended.append(time.process_time())
-        return len(ended) == PROBE[1]
-
-    onelook.train(data, model, settings=Settings(**recipe), folder=folder / "probe", stop=stop, **how)
-    rate = Settings().batch * (len(ended) - PROBE[0]) / (ended[-1] - ended[PROBE[0] - 1])
+    rate = Settings().batch * training_rate(
+        data, Settings(**recipe), folder / "probe", time.process_time, PROBE, model=model, **how
+    )
     epochs = max(1, round(minutes * 60 * rate / len(read(data, "train"))))
     start = time.process_time()
-    result = onelook.train(data, model, settings=Settings(epochs=epochs, **recipe), folder=folder / "run", **how)
+    settings = Settings(epochs=epochs, **recipe)
+    result = onelook.train(data, model, settings=settings, validation=None, folder=folder / "run", quiet=True, **how)
     taken = (time.process_time() - start) / 60
     assert result.model is not None
     numbers = onelook.evaluate(result.model, data, "test", "coco").numbers

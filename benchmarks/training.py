@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 import onelook
-from common import has, shared, show
+from common import has, shared, show, training_rate
 from onelook.conversion import TRAINED_IOU_THRESHOLD
 from onelook.data import Dataset, convert, read
 from onelook.metrics import coco_ap
@@ -39,21 +39,14 @@ Scores = tuple[float, float, float]  # AP, AP50, minutes
 
 def ours(data: Path, split: str, minutes: float, seed: int, folder: Path) -> Scores:
     """Train on the split "train", measure on another."""
-    how: dict[str, Any] = {"model": "mobilenet_yolo", "backbone": "mobilenet_v1", "alpha": 0.5, "quiet": True}
-
-    ended: list[float] = []
-
-    def stop() -> bool:
-        ended.append(time.perf_counter())
-        return len(ended) == PROBE[1]
-
+    how: dict[str, Any] = {"model": "mobilenet_yolo", "backbone": "mobilenet_v1", "alpha": 0.5}
     settings = Settings(size=(SIZE, SIZE), seed=seed)
-    onelook.train(data, settings=settings, validation=None, folder=folder / "probe", stop=stop, **how)
-    an_epoch = (ended[-1] - ended[PROBE[0]]) / (PROBE[1] - 1 - PROBE[0]) * (len(read(data, "train")) / settings.batch)
+    rate = training_rate(data, settings, folder / "probe", time.perf_counter, PROBE, **how)
+    an_epoch = len(read(data, "train")) / (settings.batch * rate)
     epochs = max(1, round(minutes * 60 / an_epoch))
     settings = Settings(epochs=epochs, size=(SIZE, SIZE), seed=seed)
     start = time.perf_counter()
-    result = onelook.train(data, settings=settings, validation=None, folder=folder / "run", **how)
+    result = onelook.train(data, settings=settings, validation=None, folder=folder / "run", quiet=True, **how)
     taken = (time.perf_counter() - start) / 60
     assert result.model is not None
     numbers = onelook.evaluate(result.model, data, split, "coco").numbers
