@@ -3,6 +3,7 @@
 import json
 import struct
 import threading
+import time
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -119,6 +120,23 @@ def test_limits_hold_before_anything_is_decoded(start: Start, monkeypatch: pytes
     assert "Too many files" in problem(client.post("/v1/detect", files=files), 413)
 
 
+def test_requests_together_hold_only_so_many_bytes(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    slow = Slow(monkeypatch)
+    data = jpeg()
+    client = start(threads=2, max_bytes=len(data), max_memory=3 * len(data) - 1)
+    with ThreadPoolExecutor(2) as pool:
+        taken = [pool.submit(client.post, "/v1/detect", content=data) for _ in range(2)]
+        assert slow.begun.wait(10)
+        while slow.items < 2:
+            time.sleep(0.001)
+        problem(client.post("/v1/detect", content=data), 429)
+        problem(client.post("/v1/detect", content=iter([data[:10]])), 429)  # it may become as long as any
+        assert "bytes" in problem(client.post("/v1/detect", content=data + b"."), 413)
+        slow.go.set()
+        assert [one.result().status_code for one in taken] == [200, 200]
+    assert client.post("/v1/detect", content=data).status_code == 200
+
+
 def test_urls_are_off_unless_they_are_allowed(start: Start, tmp_path: Path) -> None:
     assert "no URLs" in problem(start().post("/v1/detect", json={"url": "http://127.0.0.1:9/a.jpg"}), 415)
     allowing = start(allow_urls=True)
@@ -164,9 +182,10 @@ class Slow:
     """In place of a model: waits until it is let go."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch):
-        self.begun, self.go = threading.Event(), threading.Event()
+        self.begun, self.go, self.items = threading.Event(), threading.Event(), 0
 
         def run(served: Served, kind: Any, items: list[Any]) -> list[Any]:
+            self.items += len(items)
             self.begun.set()
             assert self.go.wait(20)
             return [{"source": "", "width": 1, "height": 1, "detections": []} for _ in items]

@@ -30,6 +30,7 @@ LOOPBACK = ("127.0.0.1", "::1", "localhost")
 @click.option("--queue", type=int, default=128, show_default=True, help="Pictures that may wait; beyond them 429.")
 @click.option("--deadline", type=float, default=30.0, show_default=True, help="Seconds to answer a request in.")
 @click.option("--max-bytes", type=int, default=32 << 20, show_default=True, help="Of a request.")
+@click.option("--max-memory", type=int, default=1 << 30, show_default=True, help="Bytes of all requests; beyond 429.")
 @click.option("--max-pixels", type=int, default=64_000_000, show_default=True, help="Of a picture.")
 @click.option("--max-files", type=int, default=16, show_default=True, help="Of a request.")
 @click.option("--max-requests", type=int, default=1000, show_default=True, help="At a time; beyond them 503.")
@@ -50,6 +51,7 @@ def serve(
     queue: int,
     deadline: float,
     max_bytes: int,
+    max_memory: int,
     max_pixels: int,
     max_files: int,
     max_requests: int,
@@ -80,6 +82,7 @@ def serve(
         queue=queue,
         deadline=deadline,
         max_bytes=max_bytes,
+        max_memory=max_memory,
         max_pixels=max_pixels,
         max_files=max_files,
         keys=keys,

@@ -23,6 +23,7 @@ from onelook.serve.metrics import Metrics
 from onelook.serve.models import Models
 from onelook.serve.problems import ClosingError, ProblemError, problem_of
 from onelook.serve.settings import Settings
+from onelook.serve.uploads import Budget
 
 PAGE = Path(__file__).parent / "page"
 PROTECTED = ("/v1", "/v2", "/metrics")
@@ -70,8 +71,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.state.ready = False
     app.state.models = models
-    app.include_router(vision.router(models, settings))
-    app.include_router(inference.router(models, settings))
+    budget = Budget(settings.max_memory)
+    app.include_router(vision.router(models, settings, budget))
+    app.include_router(inference.router(models, settings, budget))
 
     @app.get("/healthz", tags=["state"])
     async def health() -> dict[str, str]:

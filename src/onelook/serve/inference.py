@@ -21,7 +21,7 @@ from onelook.serve import schema
 from onelook.serve.models import Models, Tensors
 from onelook.serve.problems import ProblemError
 from onelook.serve.settings import Settings
-from onelook.serve.uploads import body
+from onelook.serve.uploads import Budget, body
 from onelook.serve.vision import Name
 
 BINARY = "binary_tensor_data"
@@ -44,7 +44,7 @@ OUTPUTS = {
 }
 
 
-def router(models: Models, settings: Settings) -> APIRouter:
+def router(models: Models, settings: Settings, budget: Budget) -> APIRouter:
     """The routes of some models."""
     own = APIRouter(prefix="/v2", tags=["Open Inference Protocol"])
 
@@ -96,12 +96,13 @@ def router(models: Models, settings: Settings) -> APIRouter:
         """Run a model on tensors."""
         served = models.get(name)
         deadline = time.monotonic() + settings.deadline
-        async with asyncio.timeout(settings.deadline):
-            data = await body(request, settings.max_bytes)
-            length = request.headers.get(JSON_LENGTH)
-            # Tensors in JSON take long to read: not in the thread that serves everybody.
-            message, images, thresholds = await asyncio.to_thread(_request, data, length, served.info)
-            (result,) = await served.batcher.submit(Tensors(thresholds), [images], deadline)
+        with budget.hold(request, settings.max_bytes):
+            async with asyncio.timeout(settings.deadline):
+                data = await body(request, settings.max_bytes)
+                length = request.headers.get(JSON_LENGTH)
+                # Tensors in JSON take long to read: not in the thread that serves everybody.
+                message, images, thresholds = await asyncio.to_thread(_request, data, length, served.info)
+                (result,) = await served.batcher.submit(Tensors(thresholds), [images], deadline)
         if isinstance(result, Exception):
             raise result
         outputs = dict(zip(served.info.outputs, result, strict=True))

@@ -20,6 +20,7 @@ class Settings:
         queue: pictures that may wait for a model; beyond them requests are answered 429.
         deadline: seconds from the arrival of a request in which it must be answered.
         max_bytes: of a request.
+        max_memory: bytes of all requests under way; beyond them they are answered 429.
         max_pixels: of a picture.
         max_files: of a request.
         keys: one of which a client must know; none are needed where it is empty.
@@ -37,6 +38,7 @@ class Settings:
     queue: int = 128
     deadline: float = 30.0
     max_bytes: int = 32 << 20
+    max_memory: int = 1 << 30
     max_pixels: int = 64_000_000
     max_files: int = 16
     keys: tuple[str, ...] = ()
@@ -45,7 +47,7 @@ class Settings:
     folder: Path | None = None
 
     def __post_init__(self) -> None:
-        for name in ("batch", "queue", "max_bytes", "max_pixels", "max_files"):
+        for name in ("batch", "queue", "max_bytes", "max_memory", "max_pixels", "max_files"):
             if getattr(self, name) < 1:
                 raise Error(f"{name} must be 1 or more; found {getattr(self, name)}")
         if not self.wait >= 0 or not self.deadline > 0:

@@ -3,7 +3,7 @@
 import contextlib
 import io
 import json
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
 from functools import partial
 from typing import Any
 
@@ -15,7 +15,7 @@ from starlette.requests import ClientDisconnect, Request
 from onelook.runtime import picture
 from onelook.runtime.header import size_of
 from onelook.runtime.sources import Picture
-from onelook.serve.problems import ProblemError
+from onelook.serve.problems import BusyError, ProblemError
 from onelook.serve.settings import Settings
 
 MAX_FIELDS = 100  # of a form, beside the files; they are passed over
@@ -46,11 +46,34 @@ async def pictures(request: Request, settings: Settings) -> list[Picture]:
     return [Picture(name, partial(picture.decode, data, name)) for name, data in found]
 
 
+class Budget:
+    """Bytes that all requests together may hold, so that many large ones do not fill the memory."""
+
+    def __init__(self, total: int):
+        self._free = total
+
+    @contextlib.contextmanager
+    def hold(self, request: Request, most: int) -> Iterator[None]:
+        """Within it a request's bytes are held: as many as it announces, or `most`.
+
+        Raises:
+            ProblemError: 413 where it announces more than `most`, 429 where there is no room for them now.
+        """
+        length = request.headers.get("content-length", "")
+        size = int(length) if length.isdecimal() else most
+        if size > most:
+            raise _too_long(most)
+        if size > self._free:
+            raise BusyError
+        self._free -= size
+        try:
+            yield
+        finally:
+            self._free += size
+
+
 async def body(request: Request, most: int) -> bytes:
     """The body of a request. Raises ProblemError 413 as soon as it is longer than `most` bytes."""
-    length = request.headers.get("content-length", "0")
-    if length.isdecimal() and int(length) > most:
-        raise _too_long(most)
     parts, total = [], 0
     try:
         async for part in request.stream():

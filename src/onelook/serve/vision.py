@@ -34,16 +34,17 @@ Timeout = Annotated[
 ]
 
 
-def router(models: Models, settings: Settings) -> APIRouter:
+def router(models: Models, settings: Settings, budget: uploads.Budget) -> APIRouter:
     """The routes of some models."""
     own = APIRouter(prefix="/v1")
 
     async def look(request: Request, served: Served, work: Look, timeout: float | None) -> Response:
         start = time.monotonic()
         within = min(timeout or settings.deadline, settings.deadline)
-        async with asyncio.timeout(within):
-            pictures = await uploads.pictures(request, settings)
-            results = await served.batcher.submit(work, pictures, start + within)
+        with budget.hold(request, settings.max_bytes):
+            async with asyncio.timeout(within):
+                pictures = await uploads.pictures(request, settings)
+                results = await served.batcher.submit(work, pictures, start + within)
         errors = [result for result in results if isinstance(result, Exception)]
         if len(errors) == len(results):
             raise errors[0]
