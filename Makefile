@@ -1,9 +1,10 @@
 # make demo    detects objects in photographs; installs only the half without torch into .venv
 # make test    installs everything into .venv and runs the linters and the tests
+# make package builds the wheel and the sdist into dist, and tries the wheel in empty environments
 PYTHON ?= python3
 PIP := .venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test lint format clean
+.PHONY: demo test lint format package clean
 
 demo: .venv/runtime
 	.venv/bin/python examples/demo.py
@@ -20,6 +21,9 @@ format: .venv/everything
 	.venv/bin/ruff check --fix
 	.venv/bin/ruff format
 
+package: .venv/everything
+	.venv/bin/python tests/check_package.py dist
+
 clean:
 	rm -rf .venv runs dist
 
@@ -34,4 +38,5 @@ clean:
 
 .venv/everything: .venv/bin/python pyproject.toml constraints.txt
 	$(PIP) --editable '.[train,openvino,serve,scale,dev]'
+	-.venv/bin/python hatch_build.py  # from the npm registry; without it tests of the page in the browser alone skip
 	touch $@ .venv/runtime

@@ -324,3 +324,15 @@ def test_the_description_has_examples_that_fit_it(client: Client) -> None:
         assert "multipart/form-data" in posted["requestBody"]["content"]
         assert "429" in posted["responses"]
     json.dumps(description)
+
+
+def test_the_page_is_there_and_browsers_are_told_to_load_nothing_else(client: Client) -> None:
+    for path, media_type in (("/", "text/html"), ("/page/main.js", "text/javascript"), ("/page/page.css", "text/css")):
+        answer = client.get(path)
+        assert answer.status_code == client.head(path).status_code == 200
+        assert answer.headers["content-type"].startswith(media_type)
+        assert "default-src 'self'" in answer.headers["content-security-policy"]
+        assert answer.headers["cache-control"] == "no-cache"
+        assert client.get(path, headers={"if-none-match": answer.headers["etag"]}).status_code in (200, 304)
+    for path in ("/page/../settings.py", "/page/%2e%2e/settings.py", "/page/none.js"):
+        assert client.get(path).status_code == 404

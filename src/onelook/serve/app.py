@@ -92,7 +92,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         """Counters for Prometheus."""
         return Response(metrics.text(), media_type="text/plain; version=0.0.4")
 
-    @app.get("/", include_in_schema=False)
+    @app.api_route("/", methods=["GET", "HEAD"], include_in_schema=False)
     async def page() -> FileResponse:
         return FileResponse(PAGE / "index.html")
 
@@ -139,7 +139,10 @@ class _Guarded:
 
         async def send_guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message).update(SECURITY)
+                headers = MutableHeaders(scope=message)
+                headers.update(SECURITY)
+                if scope["path"].startswith(("/page", "/v1/models")) or scope["path"] == "/":
+                    headers["Cache-Control"] = "no-cache"  # asks again, by the ETag: files of two versions do not mix
             await send(message)
 
         if self._keys and scope["path"].startswith(PROTECTED) and not self._knows(Headers(scope=scope)):
