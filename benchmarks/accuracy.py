@@ -23,6 +23,7 @@ import onelook
 from common import MODELS, darknet_files, has, model_file, shared, show
 from onelook import Detections, Detector
 from onelook.names import COCO, category_ids
+from onelook.runtime.picture import read
 from onelook.runtime.resize import place
 
 SCORE, IOU = 0.001, 0.45
@@ -84,8 +85,7 @@ class OpenCV:
         """What it finds in the picture of `picture`."""
         info = self.detector.info
         canvas: NDArray[np.uint8] = np.zeros((*info.size, 3), np.uint8)
-        assert picture.image is not None
-        placement = place(picture.image, canvas, info.resize, info.sampling)
+        placement = place(read(picture.source), canvas, info.resize, info.sampling)
         self.network.setInput(cv2.dnn.blobFromImage(canvas, 1 / 255))
         rows = np.vstack(self.network.forward(self.network.getUnconnectedOutLayersNames()))
         pair_box, pair_class = np.nonzero(rows[:, 5:] > SCORE)

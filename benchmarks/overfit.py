@@ -31,7 +31,7 @@ STILL = Augmentation(flip=0, hue=0, saturation=0, value=0, translate=0, scale=0,
 BACKBONE: dict[str, Any] = {"backbone": "mobilenet_v1", "alpha": 0.5}
 WEIGHTS = "weights/tflite/mobilenet_v1_0.5_160_quant.tflite"
 CELLS = {"yolo_v1": 5, "yolo_v2": 13}  # rows and columns
-TWO_STAGES = "faster_rcnn", "mask_rcnn"  # which learn slowly: their backbone has ImageNet's weights
+SLOW = "localizer", "faster_rcnn", "mask_rcnn"  # to learn: their backbone has ImageNet's weights
 STRETCHED = "yolo_v1", "ssd", "ssdlite", "m2det", "localizer"  # as in their papers
 RUNS: dict[str, dict[str, Any]] = {
     "yolo_v1": {"size": (320, 320), "epochs": 28, "batch": 16, "learning_rate": 1.5e-4},
@@ -43,7 +43,7 @@ RUNS: dict[str, dict[str, Any]] = {
     "retinanet": {"size": (320, 320), "epochs": 24, "batch": 8, "learning_rate": 3e-3},
     "m2det": {"size": (320, 320), "epochs": 12, "batch": 8, "learning_rate": 1e-3},
     "faster_rcnn": {"size": (320, 320), "epochs": 28, "batch": 4, "learning_rate": 1.5e-3},
-    "mask_rcnn": {"size": (320, 320), "epochs": 28, "batch": 4, "learning_rate": 1.5e-3},
+    "mask_rcnn": {"size": (320, 320), "epochs": 18, "batch": 4, "learning_rate": 2e-3},
 }
 
 
@@ -96,7 +96,7 @@ def main() -> None:
                 settings=settings,
                 validation=None,
                 folder=Path(folder) / "run",
-                weights=shared(WEIGHTS) if model in TWO_STAGES else None,
+                weights=shared(WEIGHTS) if model in SLOW else None,
                 **({} if model == "ssd" else BACKBONE),
             )
             assert result.model is not None

@@ -79,6 +79,7 @@ ALLOWED = {
         "trained",
         "training",
     },
+    "scale": {"errors", "loading", "runtime", "scale"},
     "serve": {"__version__", "errors", "loading", "runtime", "serve"},
     "loading": {"conversion", "errors", "runtime", "zoo"},
     "cli": {
@@ -94,6 +95,7 @@ ALLOWED = {
         "loading",
         "nn",
         "runtime",
+        "scale",
         "serve",
         "training",
         "zoo",

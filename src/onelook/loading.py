@@ -7,12 +7,12 @@ from pathlib import Path
 
 from onelook import zoo
 from onelook.conversion import Source, convert, need_torch_half
-from onelook.errors import ModelError
+from onelook.errors import ModelError, ZooError
+from onelook.runtime.choice import open_faster
 from onelook.runtime.classifier import Classifier
 from onelook.runtime.detector import Detector
 from onelook.runtime.model import check_threads
 from onelook.runtime.segmenter import Segmenter
-from onelook.runtime.session import open_session
 
 DEFAULT_MODEL = "helmets"
 DEFAULT_CLASSIFIER = "mobilenet_v2_1.0_224"
@@ -37,7 +37,9 @@ def load(
             downloaded and converted at first use; or the path of a .tflite or .safetensors file, or those of a Darknet
             cfg and its weights, converted at first use. Conversions are kept in the cache.
         class_names: for what is converted: "coco", "voc", "imagenet", a file of one name a line, or the names.
-        engine, threads, streams, precision: as of `onelook.runtime.model.Model`.
+        engine, threads, streams, precision: as of `onelook.runtime.model.Model`. With the engine "auto", and as many
+            `streams` as threads, both engines are timed at first use where both are installed, which takes one to two
+            seconds, and the faster is remembered in the cache; see `onelook.runtime.choice`.
 
     Raises:
         ModelError: no such model file, or not one of onelook's.
@@ -47,8 +49,13 @@ def load(
     """
     path = model_file(model, class_names)
     check_threads(threads)
-    session = open_session(path, engine, threads, streams, precision)
-    return KINDS[session.info.task](path, engine, threads, streams, precision, session)
+    try:
+        memory = zoo.cache_directory() / "engines"
+    except ZooError:
+        memory = None
+    session = open_faster(memory, path, engine, threads, streams, precision)
+    chosen = session.engine.partition(" ")[0]
+    return KINDS[session.info.task](path, chosen, threads, streams, precision, session)
 
 
 def model_file(model: Source, class_names: str | Path | Sequence[str] | None = None) -> Path:

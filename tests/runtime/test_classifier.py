@@ -72,7 +72,10 @@ def test_all_kinds_of_one_picture_give_the_probabilities_of_its_middle(
         assert isinstance(found, Classification)
         assert_same(found, expected(photograph(3)))
         assert (found.width, found.height, found.class_names) == (80, 70, ("cat", "dog", "bird", "=1+1"))
-        np.testing.assert_array_equal(found.image, photograph(3))
+        if isinstance(source, str | Path):
+            assert found.image is None
+        else:
+            np.testing.assert_array_equal(found.image, photograph(3))
     assert classifier(path).source == str(path)
     assert classifier(photograph(3)).source == "array"
 
@@ -147,7 +150,7 @@ def test_streams_keep_the_order_past_a_broken_picture(
     (folder / "3.png").write_bytes(b"broken")
     classifier = Classifier(classifier_file(fixed), engine, threads=threads)
     errors: list[SourceError] = []
-    found = list(classifier.stream([folder, folder / "gone.jpg"], batch, errors.append))
+    found = list(classifier.stream([folder, folder / "gone.jpg"], batch, errors.append, keep_images=True))
     assert [Path(one.source).stem for one in found] == ["0", "1", "2", "4", "5", "6"]
     for one in found:
         assert_same(one, expected(photograph(int(Path(one.source).stem))))

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import onelook
-from onelook import Detections, Detector, Error, SourceError
+from onelook import Detections, Detector, Error, ModelError, SourceError
 
 Make = Callable[..., Path]
 
@@ -45,7 +45,7 @@ def test_all_kinds_of_one_picture_give_the_same_detections(detector: Detector, f
         assert isinstance(found, Detections)
         assert_same(found, expected)
     assert detector(str(path)).source == str(path)
-    assert np.array_equal(detector(path).image, photograph(3))
+    assert np.array_equal(detector(path).draw(), detector(photograph(3)).draw())
 
 
 def test_lists_folders_and_patterns_give_lists_in_order(detector: Detector, folder: Path) -> None:
@@ -79,7 +79,7 @@ def test_files_named_like_pictures_in_memory_are_read_again_to_draw(
 @pytest.mark.parametrize("batch", [1, 2, 3, 16])
 def test_batches_change_no_result_and_no_order(model_file: Make, folder: Path, batch: int) -> None:
     detector = Detector(model_file("v3"), "onnxruntime", threads=3)
-    found = list(detector.stream(folder, batch=batch))
+    found = list(detector.stream(folder, batch=batch, keep_images=True))
     assert [Path(one.source).name for one in found] == [f"{i}.png" for i in range(7)]
     for i, one in enumerate(found):
         assert_same(one, detector(photograph(i)))
@@ -170,6 +170,27 @@ def test_many_threads_may_use_one_detector(detector: Detector) -> None:
         thread.join()
     for i in range(8):
         assert_same(found[i], expected[i])
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        lambda found: [found[0][:, :3], *found[1:]],
+        lambda found: [found[0][:-1], *found[1:]],
+        lambda found: [found[0], found[1][:, None], *found[2:]],
+        lambda found: [found[0], found[1], found[2].astype(np.float32), found[3]],
+        lambda found: [np.array(1.0), *found[1:]],
+    ],
+)
+def test_a_model_that_gives_something_else_than_detections_is_refused(
+    model_file: Make, monkeypatch: pytest.MonkeyPatch, changed: Callable[[list[np.ndarray]], list[np.ndarray]]
+) -> None:
+    detector = Detector(model_file("v3"), streams=1)
+    session = detector.session(1)
+    run = session.run
+    monkeypatch.setattr(session, "run", lambda *arguments: changed(run(*arguments)))
+    with pytest.raises(ModelError, match=r"gives boxes, scores, classes and batch_index of shapes \["):
+        detector(photograph(0))
 
 
 def test_detector_prints_what_it_is(detector: Detector) -> None:

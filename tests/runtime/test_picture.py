@@ -199,6 +199,50 @@ def check_picture_or_error(data: bytes) -> None:
         assert pixels.size > 0
 
 
+@pytest.mark.parametrize("progressive", [False, True])
+def test_a_jpeg_of_thousands_of_scans_is_refused(progressive: bool) -> None:
+    if progressive:
+        data = PICTURES["progressive"]
+        start = data.rindex(b"\xff\xda")
+        scan = data[start:-2]
+    else:  # one component at a time, each scan of nothing but the end of all blocks
+        data = encoded(Image.fromarray(RGB), "JPEG")
+        start = data.index(b"\xff\xda")
+        scan = b"\xff\xda\0\x08\1\1\0\0\x3f\0" + bytes(40)
+    few, many = (data[: start if times else None] + scan * times + b"\xff\xd9" for times in (20, 5000))
+    assert picture.decode(few).shape == RGB.shape
+    assert picture.decode(data).shape == RGB.shape
+    with pytest.raises(SourceError, match="the JPEG picture is made of more than 100 scans"):
+        picture.decode(many)
+
+
+def test_a_photograph_of_one_scan_may_hold_anything_in_it() -> None:
+    data = PICTURES["JPEG"]
+    comment = b"\xff\xda" * 1000  # as a profile, or bytes behind the end, could hold by chance
+    marked = data[:2] + b"\xff\xfe" + (len(comment) + 2).to_bytes(2, "big") + comment + data[2:] + comment + b"\xff\xd9"
+    assert (picture.decode(marked) == picture.decode(data)).all()
+
+
+@pytest.mark.parametrize("format", [format for format in ("JPEG2000", "AVIF") if format in FORMATS])
+def test_pictures_that_take_much_memory_to_decode_have_a_limit_of_their_own(
+    format: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(picture, "MAX_COSTLY", RGB.shape[0] * RGB.shape[1])
+    assert picture.decode(PICTURES[format]).shape == RGB.shape
+    monkeypatch.setattr(picture, "MAX_COSTLY", RGB.shape[0] * RGB.shape[1] - 1)
+    with pytest.raises(SourceError, match="bytes: more pixels than the 2239 that are decoded of JPEG 2000 and AVIF"):
+        picture.decode(PICTURES[format])
+
+
+def test_a_small_file_that_says_it_is_a_large_picture_is_not_decoded() -> None:
+    data = bytearray(PICTURES["JPEG2000"])
+    size = data.index(b"\xff\x4f\xff\x51") + 8
+    for start in (0, size - 8):  # in its container, and without one
+        data[size : size + 8] = struct.pack(">II", 16384, 16384)
+        with pytest.raises(SourceError, match="more pixels than the 67108864 that are decoded"):
+            picture.decode(bytes(data[start:]))
+
+
 STARTS = [b"", b"P7\n", b"#?RADIANCE\n", *sorted({data[:12] for data in PICTURES.values()})]
 
 
@@ -463,9 +507,9 @@ def test_with_native_stderr_silenced_only_python_prints(tmp_path: Path) -> None:
     (tmp_path / "x.jpg").write_bytes(data[:-2] + bytes(50) + data[-2:])
     code = """if True:
         import sys
-        from onelook.runtime import picture
+        from onelook.runtime import picture, terminal
         if len(sys.argv) > 2:
-            picture.silence_native_stderr()
+            terminal.silence_native_stderr()
         picture.read(sys.argv[1])
         print("Größe", file=sys.stderr)
     """

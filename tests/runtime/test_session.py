@@ -2,6 +2,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -10,6 +11,7 @@ import pytest
 
 from onelook import Detector, Error, MissingDependencyError, ModelError
 from onelook.runtime import session
+from onelook.runtime.metadata import set_metadata
 from onelook.runtime.session import open_session
 
 Make = Callable[..., Path]
@@ -165,9 +167,12 @@ def test_a_file_that_says_nothing_of_a_crop_takes_the_whole(model_file: Make) ->
         *({"crop": value} for value in ("0", "2", "nan", "inf", "-0.5", "x", "")),
         *({"resize": value} for value in ("zoom", "", "Crop")),
         *({"sampling": value} for value in ("x", "", "cubic")),
-        *({"size": value} for value in ("[48, 32]", "[32]", "32", "[32, 48, 3]")),
-        *({"names": value} for value in ("7", '["cat"', '"cats"')),
-        *({"origin": value} for value in ("x", "[1]", "7")),
+        *(
+            {"size": value}
+            for value in ("[48, 32]", "[32]", "32", "[32, 48, 3]", '["\\u001b[31m", 48]', "[Infinity, 48]")
+        ),
+        *({"names": value} for value in ("7", '["cat"', '"cats"', '["cat", "\\u001b[31m"]', '["cat", "\\ud800"]')),
+        *({"origin": value} for value in ("x", "[1]", "7", "[" * 100_000)),
         {"parameters": "many"},
         {"multiply_adds": "[]"},
     ],
@@ -178,6 +183,50 @@ def test_damaged_metadata_is_refused_in_one_line(classifier_file: Make, change: 
     with pytest.raises(ModelError) as error:
         open_session(path, "onnxruntime")
     assert str(error.value).startswith(f"{path}: its metadata is damaged: ")
+    assert str(error.value).isprintable()
+
+
+@pytest.mark.parametrize("size", ["[0, 32]", "[-32, 32]", "[32.0, 32]", '["32", 32]', "[1099511627776, 32]"])
+def test_a_size_that_no_input_can_have_is_refused(model_file: Make, tmp_path: Path, size: str) -> None:
+    path = tmp_path / "x.onnx"
+    path.write_bytes(model_file("v3", dynamic_size=True).read_bytes())
+    with pytest.raises(ModelError, match="its metadata is damaged: ValueError size must be of two sides up to 16384"):
+        open_session(set_metadata(path, size=size), "onnxruntime")
+
+
+def test_names_in_a_graph_that_are_no_utf_8_are_refused(classifier_file: Make, tmp_path: Path) -> None:
+    path = tmp_path / "x.onnx"
+    path.write_bytes(classifier_file().read_bytes().replace(b"probabilities", b"\xff" * 13))
+    with pytest.raises(ModelError, match=r"x\.onnx: is not a model that ONNX Runtime can run: ") as error:
+        open_session(path, "onnxruntime")
+    assert str(error.value).isprintable()
+
+
+def test_what_an_engine_says_cannot_write_to_the_terminal(classifier_file: Make, tmp_path: Path) -> None:
+    path = tmp_path / "x.onnx"
+    path.write_bytes(classifier_file().read_bytes().replace(b"Softmax", b"\33[31mab"))
+    with pytest.raises(ModelError, match=r"is not a model that ONNX Runtime can run: ") as error:
+        open_session(path, "onnxruntime")
+    assert str(error.value).isprintable()
+
+
+def test_what_an_engine_cannot_run_is_an_error_of_one_line(classifier_file: Make) -> None:
+    found = open_session(classifier_file(), "onnxruntime")
+    with pytest.raises(ModelError, match=r"\.onnx: ONNX Runtime cannot run it: \w") as error:
+        found.run(np.zeros((1, 32, 48, 4), np.uint8))
+    assert str(error.value).isprintable()
+
+
+def test_what_openvino_cannot_run_is_an_error_of_one_line(classifier_file: Make) -> None:
+    pytest.importorskip("openvino")
+    found = open_session(classifier_file(), "openvino")
+
+    def fail(*unused: object) -> None:
+        raise RuntimeError("Exception from src/inference:\n\33[31mno memory\n")
+
+    found._requests.request = SimpleNamespace(infer=fail)  # type: ignore[attr-defined]
+    with pytest.raises(ModelError, match=r"\.onnx: OpenVINO cannot run it: .*no memory") as error:
+        found.run(np.zeros((1, 32, 48, 3), np.uint8))
     assert str(error.value).isprintable()
 
 

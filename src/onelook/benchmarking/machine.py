@@ -3,8 +3,8 @@
 import platform
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 
+from onelook.runtime.choice import processor_name
 from onelook.runtime.session import processors
 
 PACKAGES = ("onelook", "onnxruntime", "openvino", "opencv-python-headless", "numpy")
@@ -35,13 +35,4 @@ def this_machine() -> Machine:
             packages[name] = version(name)
         except PackageNotFoundError:
             continue
-    return Machine(_processor(), processors(), f"{platform.system()} {platform.machine()}", packages)
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith(("model name", "Model"))]
-    return names[0] if names else platform.processor() or platform.machine() or "unknown processor"
+    return Machine(processor_name(), processors(), f"{platform.system()} {platform.machine()}", packages)

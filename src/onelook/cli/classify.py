@@ -41,7 +41,9 @@ def classify(
     classifier, total = open_model(model or DEFAULT_CLASSIFIER, "classify", sources, engine, precision, threads)
 
     def stream(on_error: OnError) -> "Generator[Classification]":
-        results: Generator[Classification] = classifier.stream(list(sources), batch, on_error)
+        results: Generator[Classification] = classifier.stream(
+            list(sources), batch, on_error, keep_images="jpg" in formats
+        )
         return (dataclasses.replace(found, shown=top) for found in results)
 
     return run(stream, sources, total, formats, output, ClassifyReport(total, as_json))

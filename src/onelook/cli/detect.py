@@ -9,6 +9,7 @@ import click
 
 from onelook.cli.run import OnError, Report, open_model, parse_formats, run, run_options
 from onelook.cli.show import table
+from onelook.errors import Error
 
 if TYPE_CHECKING:
     from onelook.runtime.detections import Detections
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 @click.option("--classes", help="Only these, separated by commas: 'person,car'.")
 @click.option("--save", default="jpg", show_default=True, help="What to write: any of jpg,json,coco,yolo,csv, or none.")
 @click.option("--size", type=int, help="Side of the input, for a model file that takes any.")
+@click.option("--cluster", help="Use the machines of a Ray cluster, write Parquet: ray://HOST:PORT, auto, or local.")
+@click.option("--part", type=int, default=1000, show_default=True, help="Pictures a file, with --cluster.")
 @run_options
 def detect(
     sources: tuple[str, ...],
@@ -31,6 +34,8 @@ def detect(
     classes: str | None,
     save: str,
     size: int | None,
+    cluster: str | None,
+    part: int,
     output: Path | None,
     batch: int,
     engine: str,
@@ -38,17 +43,29 @@ def detect(
     threads: int | None,
     as_json: bool,
 ) -> int:
-    """Find objects in pictures, folders, patterns, videos, cameras (by number) and URLs; any number of them."""
+    """Find objects in pictures, folders, patterns, videos, cameras (by number) and URLs; any number of them.
+
+    With --cluster, in folders and s3:// or gs:// prefixes that all machines see.
+    """
     from onelook.loading import DEFAULT_MODEL
     from onelook.runtime.detections import check_names
 
+    wanted = None if classes is None else {word.strip() for word in classes.split(",")}
+    if cluster is not None:
+        from onelook.cli.cluster import detect_on_cluster
+
+        if save != "jpg":
+            raise Error("--save is for one machine; a cluster writes Parquet")
+        limits = (threshold, iou, size, wanted, part, engine, precision)
+        return detect_on_cluster(cluster, sources, output, model or DEFAULT_MODEL, limits, threads, batch, as_json)
     formats = parse_formats(save, "detect", output)
     detector, total = open_model(model or DEFAULT_MODEL, "detect", sources, engine, precision, threads)
-    wanted = None if classes is None else {word.strip() for word in classes.split(",")}
     check_names(wanted or (), detector.info.names)
 
     def stream(on_error: OnError) -> "Generator[Detections]":
-        results: Generator[Detections] = detector.stream(list(sources), threshold, iou, size, batch, on_error)
+        results: Generator[Detections] = detector.stream(
+            list(sources), threshold, iou, size, batch, on_error, keep_images="jpg" in formats
+        )
         return results if wanted is None else (found.filter(names=wanted) for found in results)
 
     return run(stream, sources, total, formats, output, DetectReport(total, as_json))

@@ -48,13 +48,17 @@ def segment(
             raise Error(f"{model}: gives a class to every pixel; --threshold is for models that find objects")
 
         def regions(on_error: OnError) -> "Generator[Segmentation]":
-            results: Generator[Segmentation] = loaded.stream(list(sources), batch, on_error)
+            results: Generator[Segmentation] = loaded.stream(
+                list(sources), batch, on_error, keep_images="jpg" in formats
+            )
             return results
 
         return run(regions, sources, total, formats, output, SegmentReport(total, as_json))
 
     def objects(on_error: OnError) -> "Generator[Detections]":
-        results: Generator[Detections] = loaded.stream(list(sources), threshold, batch=batch, on_error=on_error)
+        results: Generator[Detections] = loaded.stream(
+            list(sources), threshold, batch=batch, on_error=on_error, keep_images="jpg" in formats
+        )
         return results
 
     return run(objects, sources, total, formats, output, ObjectsReport(total, as_json))

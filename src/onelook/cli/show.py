@@ -14,18 +14,24 @@ as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSO
 
 @contextlib.contextmanager
 def stoppable() -> Iterator[threading.Event]:
-    """Ctrl-C sets the event, to be heeded between two pictures; a second one interrupts at once."""
+    """Ctrl-C or SIGTERM sets the event, to be heeded between two pictures; a second one interrupts at once."""
     stop = threading.Event()
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
     def first_time(*unused: object) -> None:
         stop.set()
-        signal.signal(signal.SIGINT, before)
+        restore()
 
-    before = signal.signal(signal.SIGINT, first_time)
+    for number in before:
+        signal.signal(number, first_time)
     try:
         yield stop
     finally:
-        signal.signal(signal.SIGINT, before)
+        restore()
 
 
 @contextlib.contextmanager

@@ -60,20 +60,24 @@ class Detector(Model[Detections]):
         size: int | tuple[int, int] | None = None,
         batch: int = 1,
         on_error: Callable[[SourceError], None] | None = None,
+        keep_images: bool | None = None,
     ) -> Generator[Detections]:
         """The detections of picture after picture, in order and in constant memory.
 
-        Pictures are decoded and searched in threads while the caller works on earlier ones; each result holds its
-        picture in `image`.
+        Pictures are decoded and searched in threads while the caller works on earlier ones.
 
         Args:
             source, score_threshold, iou_threshold, size: as of a call; endless sources too.
             batch: pictures a run of the model; more than 1 pays on a GPU.
             on_error: called with the error of each picture that cannot be read, which is then passed over; without
                 it the first such error is raised.
+            keep_images: whether results hold their pictures in `image`: True for a caller that draws them all, False for
+                one that draws none; None for pictures that are in no file. A result that does not hold its file's
+                picture reads it again to be drawn. A large JPEG is decoded no larger than the model needs, which for
+                the photographs of a phone is several times as fast; one that is held is decoded in full besides.
         """
         work = partial(self._detect, self._settings(score_threshold, iou_threshold, size))
-        return self._stream(pictures(source), work, check_batch(batch), on_error)
+        return self._stream(pictures(source), work, check_batch(batch), on_error, keep_images)
 
     def batch(
         self,
@@ -87,13 +91,16 @@ class Detector(Model[Detections]):
         return self._detect(self._settings(score_threshold, iou_threshold, size), session, some, keep_images=False)
 
     def _detect(
-        self, settings: _Settings, session: Session, some: list[Picture], keep_images: bool
+        self, settings: _Settings, session: Session, some: list[Picture], keep_images: bool | None
     ) -> list[Detections | SourceError]:
         info = session.info
-        canvas, loaded = load_pictures(some, info, settings.size)
+        canvas, loaded = load_pictures(some, info, settings.size, keep_images)
         boxes, scores, classes, batch_index, *more = session.run(
             canvas, settings.score_threshold, settings.iou_threshold
         )
+        shapes = [values.shape for values in (boxes, scores, classes, batch_index)]
+        if shapes != [(*boxes.shape[:1], 4), *[boxes.shape[:1]] * 3] or boxes.ndim != 2 or classes.dtype.kind != "i":
+            raise ModelError(f"{info.path}: gives boxes, scores, classes and batch_index of shapes {shapes}")
         if len(classes) and not 0 <= classes.min() <= classes.max() < len(info.names):
             raise ModelError(f"{info.path}: finds class {classes.max()}; its metadata names {len(info.names)} classes")
         if more and more[0].shape != (len(boxes), *settings.size):
@@ -108,7 +115,7 @@ class Detector(Model[Detections]):
             found = placement.to_picture(boxes[mine])
             return Detections(found, scores[mine], classes[mine], info.names, **about, masks=masks)
 
-        return collect(some, loaded, detections, keep_images)
+        return collect(some, loaded, detections)
 
     def _settings(
         self, score_threshold: float | None, iou_threshold: float | None, size: int | tuple[int, int] | None

@@ -2,12 +2,23 @@
 
 import os
 import struct
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 _STANDALONE = {0x01, *range(0xD0, 0xD8)}  # markers without a length: TEM and the restarts
 _FRAMES = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # start of frame; not Huffman tables, JPG, arithmetic coding
 _MOST_SEGMENTS = 1000  # before the frame of a JPEG; a profile and a thumbnail take a few dozen
 _MOST_CHUNKS = 100_000  # of a PNG; of the usual 8 KiB, these make 800 MB
+
+
+class JpegHeader(NamedTuple):
+    """What the header of a JPEG says of the picture."""
+
+    width: int
+    """Upright, in pixels."""
+    height: int
+    """Upright, in pixels."""
+    orientation: int
+    """EXIF's: 1 to 8, and 1 where there is none."""
 
 
 def size_of(file: BinaryIO) -> tuple[int, int] | None:
@@ -20,12 +31,18 @@ def size_of(file: BinaryIO) -> tuple[int, int] | None:
         None for another format, and where it takes a decoder to say.
     """
     start = file.read(2)
-    return _jpeg(file) if start == b"\xff\xd8" else _png(file) if start == b"\x89P" else None
+    if start == b"\x89P":
+        return _png(file)
+    file.seek(0)
+    header = jpeg_header(file)
+    return None if header is None else header[:2]
 
 
-def _jpeg(file: BinaryIO) -> tuple[int, int] | None:
-    """Width and height of the JPEG after its first two bytes; None where that takes a decoder to say."""
-    turned = None
+def jpeg_header(file: BinaryIO) -> JpegHeader | None:
+    """The header of a JPEG, a file at its start; None of another format, and where it takes a decoder to say."""
+    if file.read(2) != b"\xff\xd8":
+        return None
+    orientation = None
     for _ in range(_MOST_SEGMENTS):
         head = file.read(2)
         if len(head) < 2 or head[0] != 0xFF:
@@ -46,11 +63,13 @@ def _jpeg(file: BinaryIO) -> tuple[int, int] | None:
             height, width = struct.unpack(">xHH", frame)
             if not height or not width:  # a height of 0 is told after the first scan
                 return None
-            return (height, width) if turned else (width, height)
-        if marker == 0xE1 and turned is None:
+            if orientation is not None and orientation >= 5:
+                width, height = height, width
+            return JpegHeader(width, height, orientation or 1)
+        if marker == 0xE1 and orientation is None:
             segment = file.read(length)
             if segment.startswith(b"Exif\0"):
-                turned = _is_turned(segment[6:])
+                orientation = _orientation(segment[6:])
         else:
             file.seek(length, os.SEEK_CUR)
     return None
@@ -76,17 +95,17 @@ def _png(file: BinaryIO) -> tuple[int, int] | None:
     return None
 
 
-def _is_turned(tiff: bytes) -> bool:
-    """Whether the orientation of EXIF data (TIFF 6.0, tag 274) exchanges width and height: 5 to 8 do."""
+def _orientation(tiff: bytes) -> int:
+    """The orientation that EXIF data say (TIFF 6.0, tag 274), 1 to 8; those from 5 on exchange width and height."""
     order = {b"II*\0": "<", b"MM\0*": ">"}.get(tiff[:4])
     if order is None or len(tiff) < 8:
-        return False
+        return 1
     start = struct.unpack(order + "I", tiff[4:8])[0]
     if start + 2 > len(tiff):
-        return False
+        return 1
     count = struct.unpack_from(order + "H", tiff, start)[0]
     for entry in range(start + 2, min(start + 2 + 12 * count, len(tiff) - 11), 12):
         tag, _, _, value = struct.unpack_from(order + "HHIH", tiff, entry)
         if tag == 274:
-            return 5 <= value <= 8
-    return False
+            return int(value) if 1 <= value <= 8 else 1
+    return 1

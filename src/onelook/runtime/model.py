@@ -13,14 +13,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onelook.errors import Error, ModelError, SourceError
-from onelook.runtime.resize import Placement, place
+from onelook.runtime.picture import Pixels, Reduce, Reduced, decode, decode_reduced
+from onelook.runtime.resize import Placement, place, reduction
+from onelook.runtime.result import is_file
 from onelook.runtime.session import ModelInfo, Session, open_session, processors
 from onelook.runtime.sources import Picture, is_endless, is_single, pictures
 
 Result = TypeVar("Result")
-Loaded = tuple[NDArray[np.uint8], Placement] | SourceError
-# One run of the model: session, pictures, whether to keep their pixels -> a result or an error for each picture.
-Work = Callable[[Session, list[Picture], bool], list[Any]]
+Loaded = tuple[Placement, Pixels | None] | SourceError
+# One run of the model: session, pictures, whether results keep their pixels (None: where they are in no file) -> a result
+# or an error for each picture.
+Work = Callable[[Session, list[Picture], bool | None], list[Any]]
 
 
 class Model(ABC, Generic[Result]):
@@ -89,7 +92,7 @@ class Model(ABC, Generic[Result]):
         picture = next(queue)
         if picture.frame is not None:
             return list(self._stream(itertools.chain([picture], queue), work, 1, None, keep_images=False))
-        (result,) = work(self.session(1), [picture], True)
+        (result,) = work(self.session(1), [picture], None)
         if isinstance(result, SourceError):
             raise result
         return result
@@ -100,7 +103,7 @@ class Model(ABC, Generic[Result]):
         work: Work,
         batch: int,
         on_error: Callable[[SourceError], None] | None,
-        keep_images: bool = True,
+        keep_images: bool | None,
     ) -> Generator[Result]:
         """The results of picture after picture, in order and in constant memory."""
         # One picture a thread, each from its bytes to its result, is faster than all threads on one picture: nothing
@@ -134,7 +137,7 @@ class Model(ABC, Generic[Result]):
 
 
 def load_pictures(
-    some: list[Picture], info: ModelInfo, size: tuple[int, int]
+    some: list[Picture], info: ModelInfo, size: tuple[int, int], keep_images: bool | None
 ) -> tuple[NDArray[np.uint8], list[Loaded]]:
     """Decodes pictures into the input of a model.
 
@@ -142,46 +145,64 @@ def load_pictures(
         some: the pictures.
         info: of the model; one that takes a fixed number of pictures gets black ones for those that are missing.
         size: of the input, height and width.
+        keep_images: see `Work`.
 
     Returns:
-        The input, uint8 [B, H, W, 3], and for each picture its pixels and where they lie, or why it cannot be read.
+        The input, uint8 [B, H, W, 3], and for each picture where it lies and its pixels if they are kept, or why it
+        cannot be read.
     """
     canvas = np.zeros((info.batch or len(some), *size, 3), np.uint8)
     loaded: list[Loaded] = []
-    for picture, part in zip(some, canvas, strict=False):
+
+    def reduce(width: int, height: int) -> int:
+        return reduction(width, height, size, info.resize, info.sampling, info.crop)
+
+    for one, part in zip(some, canvas, strict=False):
+        keep = not is_file(one.name, one.frame) if keep_images is None else keep_images
         try:
-            image = picture.load()
+            image, whole = _decoded(one, reduce, keep)
         except SourceError as error:
             loaded.append(error)
         else:
-            loaded.append((image, place(image, part, info.resize, info.sampling, info.crop)))
+            loaded.append((place(image, part, info.resize, info.sampling, info.crop), whole))
     return canvas, loaded
+
+
+def _decoded(one: Picture, reduce: Reduce, keep: bool) -> tuple[Pixels | Reduced, Pixels | None]:
+    """A picture as the model needs it, and the whole of it if that is to be kept."""
+    if one.data is None:
+        pixels = one.load()
+        return pixels, pixels if keep else None
+    data = one.data()
+    image = decode_reduced(data, one.name, reduce)
+    if not keep:
+        return image, None
+    # Decoded twice where it is large, so that no result depends on whether its picture is kept.
+    return image, image.pixels if image.factor == 1 else decode(data, one.name)
 
 
 def collect(
     some: list[Picture],
     loaded: list[Loaded],
     result: Callable[[int, Placement, dict[str, Any]], Result],
-    keep_images: bool,
 ) -> list[Result | SourceError]:
     """The result of each picture of a run, or the error of one that could not be read.
 
     Args:
         some, loaded: as of `load_pictures`.
         result: makes that of picture i from its placement and what all kinds of results say of a picture.
-        keep_images: whether results hold their pixels.
     """
     found: list[Result | SourceError] = []
     for i, (picture, one) in enumerate(zip(some, loaded, strict=True)):
         if isinstance(one, SourceError):
             found.append(one)
             continue
-        image, placement = one
+        placement, image = one
         about = {
             "width": placement.width,
             "height": placement.height,
             "source": picture.name,
-            "image": image if keep_images else None,
+            "image": image,
             "frame": picture.frame,
             "time": picture.time,
             "fps": picture.fps,

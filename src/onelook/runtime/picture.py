@@ -4,20 +4,22 @@ The formats are OpenCV's: JPEG, PNG, WebP, TIFF, BMP, GIF (its first frame), JPE
 EXIF orientation is applied. Transparency is dropped, not blended. Of 16 bits a channel the upper 8 are kept.
 """
 
+import io
 import os
 import re
 import stat
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Protocol, TypeGuard
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeGuard
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from onelook.errors import SourceError
+from onelook.runtime.header import jpeg_header
 
 if TYPE_CHECKING:
     from http.client import HTTPResponse
@@ -26,12 +28,23 @@ Pixels = NDArray[np.uint8]
 
 MAX_FILE = 2**30  # bytes; more than the largest picture that is decoded (see runtime/__init__.py) needs uncompressed
 MAX_DOWNLOAD = 2**28  # bytes
+MAX_SCANS = 100  # of a JPEG; programs write ten or so, each of which goes through the whole picture
+# Pixels of a JPEG 2000 or AVIF picture, whose decoders take four times the memory of the others: here a gigabyte, which
+# a file of a kilobyte can ask for.
+MAX_COSTLY = 2**26
 DOWNLOAD_TIME = 60.0  # seconds in which a picture must have come
 SILENCE = 10.0  # seconds after which a server that sends nothing is given up
 
 # OpenCV >= 4.11 decodes a JPEG to RGB at once, which saves 6% of the time. Other formats go by way of BGR: asked for
 # RGB, OpenCV 4.12 to 5.0 swaps the channels of an AVIF with transparency.
 _JPEG_MODE = getattr(cv2, "IMREAD_COLOR_RGB", cv2.IMREAD_COLOR)
+# Added to it: libjpeg decodes at a fraction of the size, and leaves out most of the work.
+_REDUCED = {
+    1: 0,
+    2: cv2.IMREAD_REDUCED_GRAYSCALE_2,
+    4: cv2.IMREAD_REDUCED_GRAYSCALE_4,
+    8: cv2.IMREAD_REDUCED_GRAYSCALE_8,
+}
 
 _SIGNATURES = {
     "JPEG": rb"\xff\xd8\xff",
@@ -45,12 +58,38 @@ _SIGNATURES = {
     "HEIC": rb"....ftyp(hei|hev|mif1|msf1)",
 }
 
+# Where a JPEG 2000 codestream (ISO/IEC 15444-1, A.5.1) and an AVIF's property `ispe` (ISO/IEC 23008-12, 6.5.3) say the
+# two sides of a picture.
+_COSTLY = re.compile(rb"\0\0\0\x0cjP  |\xff\x4f\xff\x51|....ftyp", re.DOTALL)
+_COSTLY_SIDES = re.compile(rb"(?:\xff\x4f\xff\x51|ispe)....(.{4})(.{4})", re.DOTALL)
+
 
 class PILImage(Protocol):
     """What a type checker needs to know of `PIL.Image.Image`, which onelook does not depend on."""
 
     def convert(self, mode: str, /) -> Any:
         """The picture in another of PIL's modes."""
+
+
+class Reduced(NamedTuple):
+    """A picture, decoded at its size or at a fraction of it."""
+
+    pixels: Pixels
+    """RGB uint8 [h, w, 3], upright. Each stands for `factor` x `factor` pixels of the whole picture."""
+    width: int
+    """Of the whole picture, in pixels."""
+    height: int
+    """Of the whole picture, in pixels."""
+    factor: int = 1
+    """1, 2, 4 or 8."""
+    left: int = 0
+    """How far the pixels begin outside of the picture, in pixels of the whole, 0 to `factor` - 1. JPEG files are made of
+    blocks, which go beyond the edges of a picture that has not as many pixels; where EXIF turns it, at the left."""
+    top: int = 0
+    """As `left`, at the top."""
+
+
+Reduce = Callable[[int, int], int]  # width and height of a picture -> the most that `Reduced.factor` may be
 
 
 def read(source: str | os.PathLike[str]) -> Pixels:
@@ -61,7 +100,12 @@ def read(source: str | os.PathLike[str]) -> Pixels:
             takes longer than `DOWNLOAD_TIME` seconds to come, or is no whole picture.
     """
     name = os.fspath(source)
-    return decode(_download(name) if is_web(name) else _read_file(name), name)
+    return decode(read_bytes(name), name)
+
+
+def read_bytes(name: str) -> bytes:
+    """The bytes of a picture file or of what is at an http(s) URL. Raises SourceError as `read` does."""
+    return _download(name) if is_web(name) else _read_file(name)
 
 
 def decode(data: bytes, name: str = "bytes") -> Pixels:
@@ -73,17 +117,42 @@ def decode(data: bytes, name: str = "bytes") -> Pixels:
 
     Raises:
         SourceError: it is not a picture, of a format OpenCV has not got, cut short, damaged so that nothing can be
-            decoded, or larger than OPENCV_IO_MAX_IMAGE_PIXELS allows (unless set otherwise, 2^28).
+            decoded, or larger than OPENCV_IO_MAX_IMAGE_PIXELS allows (unless set otherwise, 2^28) or, of JPEG 2000 and
+            AVIF, than `MAX_COSTLY`.
     """
+    return _decode(data, name, 1)
+
+
+def decode_reduced(data: bytes, name: str, reduce: Reduce) -> Reduced:
+    """As `decode`, but a JPEG is decoded at the fraction of its size that `reduce` allows: up to 4 times as fast."""
+    header = jpeg_header(io.BytesIO(data))
+    factor = 1 if header is None else reduce(header.width, header.height)
+    if header is not None and factor > 1:
+        pixels = _decode(data, name, factor)
+        # Another shape is that of a header which OpenCV reads in its own way.
+        if pixels.shape[:2] == (-(-header.height // factor), -(-header.width // factor)):
+            left = -header.width % factor if header.orientation in (2, 3, 6, 7) else 0
+            top = -header.height % factor if header.orientation in (3, 4, 7, 8) else 0
+            return Reduced(pixels, header.width, header.height, factor, left, top)
+    pixels = decode(data, name)
+    return Reduced(pixels, pixels.shape[1], pixels.shape[0])
+
+
+def _decode(data: bytes, name: str, factor: int) -> Pixels:
+    """See `decode`; a JPEG at 1 / factor of its size."""
     if not data:
         raise SourceError(f"{shown(name)}: the file is empty")
     mode = cv2.IMREAD_COLOR
     if data.startswith(b"\xff\xd8"):
-        mode = _JPEG_MODE
+        mode = _JPEG_MODE | _REDUCED[factor]
         if not _is_whole_jpeg(data):
             raise SourceError(f"{shown(name)}: the JPEG picture is cut short; its end is missing")
+        if not _is_one_scan(data) and data.count(b"\xff\xda") > MAX_SCANS:
+            raise SourceError(f"{shown(name)}: the JPEG picture is made of more than {MAX_SCANS} scans")
     elif data.startswith(b"\x89PNG\r\n\x1a\n") and not _is_whole_png(data):
         raise SourceError(f"{shown(name)}: the PNG picture is cut short or damaged")
+    elif _COSTLY.match(data) and _costly_pixels(data) > MAX_COSTLY:
+        raise SourceError(f"{shown(name)}: more pixels than the {MAX_COSTLY} that are decoded of JPEG 2000 and AVIF")
     try:
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), mode)
     except cv2.error as error:
@@ -92,7 +161,7 @@ def decode(data: bytes, name: str = "bytes") -> Pixels:
         raise SourceError(f"{shown(name)}: {_decoding_reason(data)}")
     if pixels.ndim == 2:  # a grey PFM, though colour was asked for
         pixels = cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB)
-    elif mode == cv2.IMREAD_COLOR:
+    elif mode & cv2.IMREAD_COLOR:
         cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB, dst=pixels)
     return np.asarray(pixels, np.uint8)
 
@@ -163,20 +232,6 @@ def reason(error: Exception) -> str:
     return " ".join(str(getattr(cause, "strerror", None) or cause).split()) or type(cause).__name__
 
 
-def silence_native_stderr() -> None:
-    """Keep the terminal for Python: what libraries in C print to descriptor 2 goes nowhere, `sys.stderr` stays.
-
-    libjpeg and libpng print their warnings about damaged pictures there, past OpenCV's log level. For a program, once,
-    at its start; a library has no business to call it.
-    """
-    stderr = sys.stderr
-    stderr.flush()
-    terminal = os.dup(2)
-    with open(os.devnull, "wb") as nowhere:
-        os.dup2(nowhere.fileno(), 2)
-    sys.stderr = os.fdopen(terminal, "w", buffering=1, encoding=stderr.encoding, errors=stderr.errors)
-
-
 def _read_file(path: str) -> bytes:
     try:
         info = os.stat(path)
@@ -245,6 +300,19 @@ def _is_whole_jpeg(data: bytes) -> bool:
     return data.find(b"\xff\xd9", position) >= 0
 
 
+def _is_one_scan(data: bytes) -> bool:
+    """Whether a JPEG is sequential and has all its components in one scan, as nearly all are (ITU-T T.81, B.2.1)."""
+    position, components = 2, 0
+    while data[position : position + 1] == b"\xff" and position + 10 <= len(data):
+        marker = data[position + 1]
+        if marker == 0xDA:
+            return data[position + 4] == components
+        if marker in (0xC0, 0xC1):
+            components = data[position + 9]
+        position += 2 + max(2, int.from_bytes(data[position + 2 : position + 4], "big"))
+    return False
+
+
 def _is_whole_png(data: bytes) -> bool:
     """Whether the chunks lie within the file, to the last. OpenCV allocates what they claim to be, up to gigabytes."""
     position = 8
@@ -254,6 +322,12 @@ def _is_whole_png(data: bytes) -> bool:
         if kind == b"IEND":
             return position <= len(data)
     return False
+
+
+def _costly_pixels(data: bytes) -> int:
+    """The most pixels that a JPEG 2000 or AVIF file says it has, in whatever order its parts are."""
+    sides = _COSTLY_SIDES.findall(data)
+    return max((int.from_bytes(one, "big") * int.from_bytes(other, "big") for one, other in sides), default=0)
 
 
 def _opencv_reason(error: cv2.error, data: bytes) -> str:

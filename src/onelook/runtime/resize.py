@@ -6,9 +6,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from onelook.runtime.picture import Reduced
+
 RESIZES = ("letterbox", "stretch", "crop")
 SAMPLINGS = ("linear", "darknet")
 GREY = 128  # of the bars; Darknet has 0.5
+ENOUGH = 1.5  # pixels a side of a reduced picture for each pixel of the input
 _LONGEST = 32766  # side that OpenCV's warps take
 
 
@@ -46,12 +49,16 @@ class Placement:
 
 
 def place(
-    image: NDArray[np.uint8], canvas: NDArray[np.uint8], resize: str, sampling: str, crop: float = 1.0
+    image: NDArray[np.uint8] | Reduced,
+    canvas: NDArray[np.uint8],
+    resize: str,
+    sampling: str,
+    crop: float = 1.0,
 ) -> Placement:
     """Draw a picture [H, W, 3] into a network's input [h, w, 3].
 
     Args:
-        image: the picture.
+        image: the picture; "darknet" takes none that is reduced.
         canvas: the input, overwritten.
         resize: "letterbox" keeps the picture's shape between grey bars, "stretch" fills the input, "crop" fills it with
             the middle of the picture in the shape of the input.
@@ -60,40 +67,80 @@ def place(
             back, and with a black last row where float32 falls short of the last row of the picture.
         crop: side of the largest part that "crop" can take, of which it takes so much, 0..1.
     """
-    height, width = image.shape[:2]
+    if not isinstance(image, Reduced):
+        image = Reduced(image, image.shape[1], image.shape[0])
+    width, height = image.width, image.height
     rows, columns = canvas.shape[:2]
+    (left, top, part_width, part_height), (inner_width, inner_height) = _fit(width, height, rows, columns, resize, crop)
+    bars = columns - inner_width, rows - inner_height
+    x, y = bars[0] // 2, bars[1] // 2
+    if bars != (0, 0):
+        canvas[:] = GREY
+    part = canvas[y : y + inner_height, x : x + inner_width]
+    if image.factor > 1:
+        _from_reduced(image, (left, top, part_width, part_height), part)
+    else:
+        pixels = image.pixels[top : top + part_height, left : left + part_width]
+        if sampling == "darknet":
+            _between_corners(pixels, part)
+        else:
+            cv2.resize(pixels, (inner_width, inner_height), dst=part, interpolation=cv2.INTER_LINEAR)
+    scale = inner_width / part_width, inner_height / part_height
+    bar = (bars[0] / 2, bars[1] / 2) if sampling == "darknet" else (float(x), float(y))
+    return Placement(scale, (bar[0] - left * scale[0], bar[1] - top * scale[1]), width, height)
+
+
+def reduction(width: int, height: int, size: tuple[int, int], resize: str, sampling: str, crop: float = 1.0) -> int:
+    """By how much a picture may be reduced before `place` draws it into an input of `size`, rows and columns: 1, 2, 4 or 8.
+
+    Along each side there stay at least `ENOUGH` pixels for one of the input. With "darknet" nothing is reduced: pixels,
+    and with them the figures, are Darknet's own.
+    """
+    if sampling == "darknet":
+        return 1
+    part, inner = _fit(width, height, *size, resize, crop)
+    most = min(part[2] / inner[0], part[3] / inner[1]) / ENOUGH
+    return max((n for n in (2, 4, 8) if n <= most), default=1)
+
+
+def _fit(
+    width: int, height: int, rows: int, columns: int, resize: str, crop: float
+) -> tuple[tuple[int, int, int, int], tuple[int, int]]:
+    """The part of a picture that is taken: left, top, width, height; and the width and height that it gets in the input."""
     if resize == "crop":
-        return _crop(image, canvas, sampling, crop)
+        unit = crop * min(height / rows, width / columns)  # picture pixels per input pixel
+        part_height, part_width = max(1, round(rows * unit)), max(1, round(columns * unit))
+        return ((width - part_width) // 2, (height - part_height) // 2, part_width, part_height), (columns, rows)
     if resize == "stretch":
         inner = columns, rows
     elif columns * height < rows * width:
         inner = columns, max(1, height * columns // width)
     else:
         inner = max(1, width * rows // height), rows
-    bars = columns - inner[0], rows - inner[1]
-    left, top = bars[0] // 2, bars[1] // 2
-    if bars != (0, 0):
-        canvas[:] = GREY
-    part = canvas[top : top + inner[1], left : left + inner[0]]
-    if sampling == "darknet":
-        _between_corners(image, part)
-        offset = bars[0] / 2, bars[1] / 2
-    else:
-        cv2.resize(image, inner, dst=part, interpolation=cv2.INTER_LINEAR)
-        offset = float(left), float(top)
-    return Placement((inner[0] / width, inner[1] / height), offset, width, height)
+    return (0, 0, width, height), inner
 
 
-def _crop(image: NDArray[np.uint8], canvas: NDArray[np.uint8], sampling: str, crop: float) -> Placement:
-    """Fill the input with the middle of the picture."""
-    height, width = image.shape[:2]
-    rows, columns = canvas.shape[:2]
-    unit = crop * min(height / rows, width / columns)  # picture pixels per input pixel
-    part_height, part_width = max(1, round(rows * unit)), max(1, round(columns * unit))
-    top, left = (height - part_height) // 2, (width - part_width) // 2
-    scale = columns / part_width, rows / part_height
-    place(image[top : top + part_height, left : left + part_width], canvas, "stretch", sampling)
-    return Placement(scale, (-left * scale[0], -top * scale[1]), width, height)
+def _from_reduced(image: Reduced, area: tuple[int, int, int, int], part: NDArray[np.uint8]) -> None:
+    """Bilinear sampling of an area of the whole picture: left, top, width, height.
+
+    The sides of a picture need not be multiples of the factor, so the area's edges can lie within a reduced pixel;
+    `cv2.resize` takes whole ones alone.
+    """
+    rows, columns = part.shape[:2]
+    left, top = area[0] + image.left, area[1] + image.top
+    scale = area[2] / columns / image.factor, area[3] / rows / image.factor  # reduced pixels per input pixel
+    matrix = (
+        (scale[0], 0, left / image.factor + scale[0] / 2 - 0.5),
+        (0, scale[1], top / image.factor + scale[1] / 2 - 0.5),
+    )
+    cv2.warpAffine(
+        image.pixels,
+        np.array(matrix),
+        (columns, rows),
+        dst=part,
+        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+        borderMode=cv2.BORDER_REPLICATE,
+    )
 
 
 def _between_corners(image: NDArray[np.uint8], part: NDArray[np.uint8]) -> None:

@@ -52,6 +52,13 @@ class Result(Protocol):
         """Everything but the pixels, ready for JSON."""
 
 
+def is_file(source: str, frame: int | None) -> bool:
+    """Whether a picture is in a file of its own on this machine, by the source and frame of its result."""
+    from onelook.runtime.picture import is_web
+
+    return frame is None and not _IN_MEMORY.fullmatch(source) and not is_web(source)
+
+
 def picture_of(result: Result, image: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
     """The picture to draw on, RGB uint8 [H, W, 3].
 
@@ -69,7 +76,7 @@ def picture_of(result: Result, image: NDArray[np.uint8] | None = None) -> NDArra
         image = picture.to_rgb(image)
     elif result.image is not None:
         image = result.image
-    elif result.frame is None and not _IN_MEMORY.fullmatch(source):
+    elif is_file(source, result.frame) or picture.is_web(source):
         image = picture.read(source)
     else:
         what = source if result.frame is None else f"frame {result.frame} of {source}"

@@ -37,28 +37,37 @@ class Segmenter(Model[Segmentation]):
         return self._call(source, self._segment)
 
     def stream(
-        self, source: Any, batch: int = 1, on_error: Callable[[SourceError], None] | None = None
+        self,
+        source: Any,
+        batch: int = 1,
+        on_error: Callable[[SourceError], None] | None = None,
+        keep_images: bool | None = None,
     ) -> Generator[Segmentation]:
         """The segmentations of picture after picture, in order and in constant memory.
 
-        Pictures are decoded and segmented in threads while the caller works on earlier ones; each result holds its
-        picture in `image`.
+        Pictures are decoded and segmented in threads while the caller works on earlier ones.
 
         Args:
             source: as of a call; endless sources too.
             batch: pictures a run of the model; more than 1 pays on a GPU.
             on_error: called with the error of each picture that cannot be read, which is then passed over; without
                 it the first such error is raised.
+            keep_images: whether results hold their pictures in `image`: True for a caller that draws them all, False for
+                one that draws none; None for pictures that are in no file. A result that does not hold its file's
+                picture reads it again to be drawn. A large JPEG is decoded no larger than the model needs, which for
+                the photographs of a phone is several times as fast; one that is held is decoded in full besides.
         """
-        return self._stream(pictures(source), self._segment, check_batch(batch), on_error)
+        return self._stream(pictures(source), self._segment, check_batch(batch), on_error, keep_images)
 
     def batch(self, some: list[Picture], session: Session) -> list[Segmentation | SourceError]:
         """See `Model.batch`."""
         return self._segment(session, some, keep_images=False)
 
-    def _segment(self, session: Session, some: list[Picture], keep_images: bool) -> list[Segmentation | SourceError]:
+    def _segment(
+        self, session: Session, some: list[Picture], keep_images: bool | None
+    ) -> list[Segmentation | SourceError]:
         info = session.info
-        canvas, loaded = load_pictures(some, info, info.size)
+        canvas, loaded = load_pictures(some, info, info.size, keep_images)
         (masks,) = session.run(canvas)
         if masks.shape != canvas.shape[:3] or masks.dtype != np.uint8:
             raise ModelError(
@@ -71,4 +80,4 @@ class Segmenter(Model[Segmentation]):
             rows, columns = placement.pixels()
             return Segmentation(masks[i][:, columns][rows], info.names, **about)
 
-        return collect(some, loaded, segmentation, keep_images)
+        return collect(some, loaded, segmentation)

@@ -12,12 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onelook.errors import MissingDependencyError, ModelError
+from onelook.runtime.picture import shown
 from onelook.runtime.resize import RESIZES, SAMPLINGS
 
 ENGINES = ("auto", "onnxruntime", "openvino")
 PRECISIONS = ("float32", "fastest")
 _PRECISION_NAMES = {"f32": "float32", "bf16": "bfloat16", "f16": "float16"}  # as OpenVINO calls them
 FORMAT = "onelook/1"
+LARGEST_SIDE = 1 << 14  # pixels of an input
 INPUTS = {  # by the task
     "detect": ("image", "score_threshold", "iou_threshold"),
     "classify": ("image",),
@@ -106,16 +108,21 @@ class OnnxRuntimeSession:
         providers = [p for p in ("CUDAExecutionProvider", "CPUExecutionProvider") if p in _providers()]
         try:
             self._session = onnxruntime.InferenceSession(path, options, providers=providers)
-        except Exception as error:  # onnxruntime has no common base class for its errors
+            inputs = {value.name: list(value.shape) for value in self._session.get_inputs()}
+            outputs = {value.name for value in self._session.get_outputs()}
+            metadata = self._session.get_modelmeta().custom_metadata_map
+        except Exception as error:  # onnxruntime has no common base class for its errors; names that are no UTF-8 too
             raise ModelError(f"{path}: is not a model that ONNX Runtime can run: {_line(error)}") from None
-        inputs = {value.name: list(value.shape) for value in self._session.get_inputs()}
-        outputs = {value.name for value in self._session.get_outputs()}
-        self.info = _info(path, self._session.get_modelmeta().custom_metadata_map, inputs, outputs)
+        self.info = _info(path, metadata, inputs, outputs)
         self.engine = f"onnxruntime ({self._session.get_providers()[0].removesuffix('ExecutionProvider')})"
 
     def run(self, images: NDArray[np.uint8], *thresholds: float) -> list[NDArray[Any]]:
         """See `Session`."""
-        found: list[NDArray[Any]] = self._session.run(self.info.outputs, _feed(self.info.task, images, thresholds))
+        feed = _feed(self.info.task, images, thresholds)
+        try:
+            found: list[NDArray[Any]] = self._session.run(self.info.outputs, feed)
+        except Exception as error:
+            raise ModelError(f"{self.info.path}: ONNX Runtime cannot run it: {_line(error)}") from None
         return found
 
 
@@ -155,7 +162,11 @@ class OpenVinoSession:
         if not hasattr(self._requests, "request"):
             self._requests.request = self._compiled.create_infer_request()
         request = self._requests.request
-        request.infer(_feed(self.info.task, images, thresholds))
+        feed = _feed(self.info.task, images, thresholds)
+        try:
+            request.infer(feed)
+        except Exception as error:
+            raise ModelError(f"{self.info.path}: OpenVINO cannot run it: {_line(error)}") from None
         return [request.get_tensor(name).data.copy() for name in self.info.outputs]
 
 
@@ -171,7 +182,8 @@ def open_session(
     Args:
         path: of the file.
         engine: "onnxruntime", "openvino", or "auto": OpenVINO where it is installed and `precision` is "fastest", else
-            ONNX Runtime, which in float32 is as fast and starts sooner, and has CUDA.
+            ONNX Runtime, which in float32 is about as fast and starts sooner, and has CUDA. `onelook.load` measures
+            which is faster; see `onelook.runtime.choice`.
         threads: of the processor to use in all; all of them by default.
         streams: threads that will call `run` at once; they share `threads`.
         precision: "float32", or "fastest": the engine may reckon with fewer digits where that is faster, which moves
@@ -192,8 +204,7 @@ def open_session(
     if engine == "openvino" and not has_openvino:
         raise MissingDependencyError('the engine openvino is not installed; pip install "onelook[openvino]"')
     if engine == "auto":
-        on_cpu = "CUDAExecutionProvider" not in _providers()
-        engine = "openvino" if has_openvino and on_cpu and precision == "fastest" else "onnxruntime"
+        engine = "openvino" if has_openvino and not has_cuda() and precision == "fastest" else "onnxruntime"
     threads = threads or processors()
     if engine == "openvino":
         return OpenVinoSession(path, threads, streams, precision)
@@ -203,6 +214,11 @@ def open_session(
 def processors() -> int:
     """How many processors this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def has_cuda() -> bool:
+    """Whether ONNX Runtime is installed in its build for GPUs."""
+    return "CUDAExecutionProvider" in _providers()
 
 
 def _feed(task: str, images: NDArray[np.uint8], thresholds: tuple[float, ...]) -> dict[str, NDArray[Any]]:
@@ -218,7 +234,7 @@ def _providers() -> list[str]:
 def _line(error: Exception) -> str:
     """The last line of an engine's message, which says what is wrong."""
     lines = str(error).strip().splitlines()
-    return lines[-1].strip()[:200] if lines else type(error).__name__
+    return shown(lines[-1].strip()[:200]) if lines else type(error).__name__
 
 
 def _info(path: Path, metadata: dict[str, str], inputs: dict[str, list[Any]], outputs: set[str]) -> ModelInfo:
@@ -234,7 +250,7 @@ def _info(path: Path, metadata: dict[str, str], inputs: dict[str, list[Any]], ou
     if set(inputs) != set(INPUTS[task]) or not outputs.issuperset(OUTPUTS[task]) or len(inputs["image"]) != 4:
         raise ModelError(
             f"{path}: is no model to {task}: expected the inputs {', '.join(INPUTS[task])} and the outputs "
-            f"{', '.join(OUTPUTS[task])}; found {', '.join(inputs)} and {', '.join(sorted(outputs))}"
+            f"{', '.join(OUTPUTS[task])}; found {shown(', '.join(inputs))} and {shown(', '.join(sorted(outputs)))}"
         )
     image = inputs["image"]
     try:
@@ -248,6 +264,10 @@ def _info(path: Path, metadata: dict[str, str], inputs: dict[str, list[Any]], ou
         )
         if not isinstance(names, list) or not isinstance(origin, dict):
             raise ValueError("names must be a list, origin an object")
+        if not all(str(name).isprintable() for name in names):
+            raise ValueError("names must be texts of one line")
+        if not all(isinstance(side, int) and 0 < side <= LARGEST_SIDE for side in (height, width)):
+            raise ValueError(f"size must be of two sides up to {LARGEST_SIDE} pixels")
         if not 0 < crop <= 1 or metadata["resize"] not in RESIZES or metadata["sampling"] not in SAMPLINGS:
             raise ValueError(f"resize {metadata['resize']!r}, crop {crop}, sampling {metadata['sampling']!r}")
         masks = task == "detect" and MASKS in outputs
@@ -270,5 +290,6 @@ def _info(path: Path, metadata: dict[str, str], inputs: dict[str, list[Any]], ou
             origin=origin,
             masks=masks,
         )
-    except (KeyError, ValueError, TypeError, IndexError) as error:
-        raise ModelError(f"{path}: its metadata is damaged: {type(error).__name__} {error}") from None
+    except (KeyError, ValueError, TypeError, IndexError, OverflowError, RecursionError) as error:
+        reason = shown(f"{type(error).__name__} {error}"[:300])
+        raise ModelError(f"{path}: its metadata is damaged: {reason}") from None

@@ -48,6 +48,8 @@ class Picture:
     """Seconds since the start of the video, or since the camera's first frame."""
     fps: float | None = None
     """Frames a second of the video or camera, where it says."""
+    data: Callable[[], bytes] | None = None
+    """The bytes of its file, where it has one; raises and may be called as `load`."""
 
 
 def pictures(source: Source) -> Iterator[Picture]:
@@ -74,6 +76,11 @@ def pictures(source: Source) -> Iterator[Picture]:
             yield item
         else:
             yield from item.frames()
+
+
+def from_bytes(data: bytes, name: str) -> Picture:
+    """The picture in the bytes of a picture file."""
+    return Picture(name, partial(picture.decode, data, name), data=lambda: data)
 
 
 def count(source: Source) -> int | None:
@@ -138,7 +145,7 @@ class _Video:
                 yield Picture(self.name, partial(_fail, str(error)))
                 return
             if media_type.startswith("image/"):
-                yield Picture(self.name, partial(picture.read, self.name))
+                yield _encoded(self.name)
                 return
         capture = self._open()
         try:
@@ -199,8 +206,7 @@ def _items(source: Source, index: int | None = None) -> Iterator[Picture | _Vide
     elif isinstance(source, (int, np.integer)) and not isinstance(source, bool):
         yield _camera(int(source))
     elif isinstance(source, (bytes, bytearray, memoryview)):
-        name = f"bytes{place}"
-        yield Picture(name, partial(picture.decode, bytes(source), name))
+        yield from_bytes(bytes(source), f"bytes{place}")
     elif isinstance(source, np.ndarray) or picture.is_pil(source):
         name = f"array{place}" if isinstance(source, np.ndarray) else f"image{place}"
         yield Picture(name, partial(picture.to_rgb, source, name))
@@ -218,7 +224,7 @@ def _address(text: str) -> Picture | _Video | None:
     if not text.isprintable():  # OpenCV crashes where a video's name is not valid UTF-8
         return None
     if picture.is_web(text):
-        return Picture(text, partial(picture.read, text)) if _suffix(text) in PICTURE_SUFFIXES else _Video(text, text)
+        return _encoded(text) if _suffix(text) in PICTURE_SUFFIXES else _Video(text, text)
     if _scheme(text) in STREAM_SCHEMES:
         return _Video(text, text)
     return _camera(int(text)) if re.fullmatch("[0-9]{1,9}", text) and not _mode(text) else None
@@ -247,7 +253,7 @@ def _path(path: str) -> Iterator[Picture | _Video]:
 
 def _file(path: str) -> Picture | _Video:
     if _suffix(path) not in VIDEO_SUFFIXES or not _mode(path):
-        return Picture(path, partial(picture.read, path))
+        return _encoded(path)
     if not stat.S_ISREG(_mode(path)):  # opening a pipe would wait for its other end
         return _broken(path, "not an ordinary file")
     if re.search("[\ud800-\udfff]", path):  # OpenCV would crash
@@ -289,6 +295,11 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return entry.is_dir()
     except OSError:  # a link that leads nowhere
         return False
+
+
+def _encoded(name: str) -> Picture:
+    """The picture in a file or at a URL."""
+    return Picture(name, partial(picture.read, name), data=partial(picture.read_bytes, name))
 
 
 def _broken(name: str, what: str) -> Picture:

@@ -14,7 +14,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from onelook.runtime import picture
 from onelook.runtime.header import size_of
-from onelook.runtime.sources import Picture
+from onelook.runtime.sources import Picture, from_bytes
 from onelook.serve.problems import BusyError, ProblemError
 from onelook.serve.settings import Settings
 
@@ -43,7 +43,7 @@ async def pictures(request: Request, settings: Settings) -> list[Picture]:
         if size is not None and size[0] * size[1] > settings.max_pixels:
             limit = f"a picture may have {settings.max_pixels} pixels; it has {size[0]} x {size[1]}"
             raise ProblemError(413, f"{picture.shown(name)}: {limit}")
-    return [Picture(name, partial(picture.decode, data, name)) for name, data in found]
+    return [from_bytes(data, name) for name, data in found]
 
 
 class Budget:
