@@ -100,12 +100,12 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     for kind in (Exception, Error, TimeoutError, ProblemError, RequestValidationError, HTTPException):
         app.add_exception_handler(kind, _answer)
-    app.add_middleware(_Guarded, settings.keys)
+    app.add_middleware(_Guarded, keys=settings.keys)
     if settings.origins:
         app.add_middleware(
             CORSMiddleware, allow_origins=settings.origins, allow_methods=["*"], allow_headers=["*"], max_age=3600
         )
-    app.add_middleware(_Measured, metrics)
+    app.add_middleware(_Measured, metrics=metrics)
     return app
 
 
