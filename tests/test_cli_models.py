@@ -372,3 +372,13 @@ def test_without_torch_it_is_said_what_needs_it(arguments: tuple[str, ...], mess
     assert len(result.stderr.splitlines()) == 1
     assert result.stderr.startswith("error: ")
     assert message in result.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="of Linux")
+def test_a_full_disk_behind_stdout_is_one_line() -> None:
+    with open("/dev/full", "w") as full:
+        run = subprocess.run(
+            [sys.executable, "-m", "onelook", "models"], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert run.returncode == 2
+    assert run.stderr == "error: stdout: No space left on device\n"

@@ -14,7 +14,7 @@ import pytest
 
 import onelook
 import painters
-from onelook.data import Dataset, Sample
+from onelook.data import Dataset, Sample, read
 from onelook.errors import DataError, Error, MissingDependencyError
 from onelook.evaluation import DetectorEvaluation
 from onelook.evaluation.classes import common_classes, match_classes
@@ -203,6 +203,12 @@ def test_the_eighty_of_coco_and_the_thousand_of_imagenet_match_in_any_spelling()
         ('[{"image_id": 10, "category_id": 1, "score": 1, "bbox": [1, 2]}]', "expected of every detection"),
         ('[{"image_id": 10, "category_id": 1, "score": "a", "bbox": [1, 2, 3, 4]}]', "expected of every detection"),
         ('[{"image_id": 10, "category_id": 1, "score": NaN, "bbox": [1, 2, 3, 4]}]', "one is not finite"),
+        (f'[{{"image_id": 10, "category_id": 1, "score": 1{"0" * 400}, "bbox": [1, 2, 3, 4]}}]', "expected of every"),
+        (
+            f'[{{"image_id": 10, "category_id": 1, "score": 1, "segmentation": {{"size": [48, 64], '
+            f'"counts": [1{"0" * 400}]}}}}]',
+            "64 x 48",
+        ),
         (
             '[{"image_id": 10, "category_id": 1, "score": 1, "segmentation": {"size": [1, 1], "counts": "x"}}]',
             "64 x 48",
@@ -221,6 +227,15 @@ def test_results_that_are_none_are_refused_in_one_line(
     with pytest.raises(DataError, match=message) as caught:
         onelook.evaluate(path, found_dataset)
     assert "\n" not in str(caught.value)
+
+
+def test_entries_of_a_coco_file_that_are_no_pictures_do_not_hinder_its_results(tmp_path: Path) -> None:
+    images = [5, {"id": [], "file_name": "b.png"}, {"id": 7, "file_name": "a.png", "width": 40, "height": 30}]
+    truth = [{"image_id": 7, "category_id": 1, "bbox": [1, 2, 9, 9]}]
+    file = tmp_path / "instances_val.json"
+    file.write_text(json.dumps({"images": images, "annotations": truth, "categories": [{"id": 1, "name": "cat"}]}))
+    (tmp_path / "found.json").write_text(json.dumps([{**truth[0], "score": 0.9}]))
+    assert onelook.evaluate(tmp_path / "found.json", read(file, "val")).numbers["ap"] == 1
 
 
 def test_no_results_at_all_are_a_figure_of_zero(found_dataset: Dataset, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from onelook.checkpoint import Checkpoint
     from onelook.darknet import Darknet
     from onelook.detectors import Detector
+    from onelook.export.int8 import Int8Report
     from onelook.segmenters import Segmenter
     from onelook.trained import Trained
 
@@ -104,6 +105,25 @@ def convert(
     from onelook import checkpoint
 
     return _classifier(checkpoint.load(weights), wanted)
+
+
+def quantise(model_file: str | Path, pictures: Any, output: str | Path | None = None) -> "Int8Report":
+    """Turn a model file in float into one in int8 with the same inputs, outputs and metadata.
+
+    Args:
+        model_file: what `convert` wrote.
+        pictures: to calibrate with, as a detector takes them: a folder, or a list of files.
+        output: the file to write; that of the model with "-int8" at the end of its name by default.
+
+    Raises:
+        ModelError, SourceError, Error: as of `onelook.export.int8.quantise`.
+        MissingDependencyError: torch or onnx is not installed.
+    """
+    need_torch_half("quantising a model")
+    from onelook.export.int8 import quantise as quantise_file
+
+    path = Path(model_file)
+    return quantise_file(path, pictures, path.with_name(f"{path.stem}-int8.onnx") if output is None else output)
 
 
 class _Wanted(NamedTuple):

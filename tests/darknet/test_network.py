@@ -1,3 +1,4 @@
+import os
 import re
 import tracemalloc
 from collections.abc import Callable
@@ -104,6 +105,20 @@ def test_a_tree_that_is_missing_or_of_another_size_is_refused(tmp_path: Path) ->
         network(tmp_path, text.replace("classes=9", "classes=8").replace("filters=28", "filters=26"))
     with pytest.raises(DarknetError, match=r"\[region\] needs the tree file 'data/8\.tree'; put it beside"):
         network(tmp_path, text.replace("9.tree", "8.tree"))
+
+
+@pytest.mark.parametrize("name", ["x" * 5000, "9.tree/x", "\33[31m", "."])
+def test_a_tree_of_a_name_that_no_file_can_have_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(DarknetError, match=r"\[region\] needs the tree file '") as error:
+        network(tmp_path, DETECTORS["tree"].replace("data/9.tree", name))
+    assert str(error.value).isprintable()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_tree_that_may_not_be_read_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "locked.tree").touch(mode=0)
+    with pytest.raises(DarknetError, match=r"cannot read the tree file 'locked\.tree': Permission denied"):
+        network(tmp_path, DETECTORS["tree"].replace("data/9.tree", "locked.tree"))
 
 
 TWO = "[net]\nwidth=8\nheight=8\n[convolutional]\nfilters=4\nactivation=linear\n"

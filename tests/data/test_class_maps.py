@@ -181,6 +181,12 @@ def test_names_are_read_with_gaps_until_the_next_key(tmp_path: Path) -> None:
     assert read_class_numbers(file) == {0: "unlabeled", 13: "stop sign", 255: "鳥"}
 
 
+def test_a_name_with_a_million_blanks_in_it_is_read_in_a_moment(tmp_path: Path) -> None:
+    file = tmp_path / "x.yaml"
+    file.write_text(f"classes:\n  1: a{' ' * 1_000_000}b  \n")
+    assert read_class_numbers(file)[1].split() == ["a", "b"]
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -191,6 +197,7 @@ def test_names_are_read_with_gaps_until_the_next_key(tmp_path: Path) -> None:
         ("classes:\n  cat: 1\n", ":2: expected 'number: name'"),
         ("classes:\n  1:\n", ":2: expected 'number: name'"),
         ("classes:\n  1: a\x07\n", ":2: expected 'number: name'"),
+        (f"classes:\n  {'9' * 5000}: a\n", ":2: expected 'number: name'"),
     ],
 )
 def test_other_lines_are_said(tmp_path: Path, text: str, message: str) -> None:

@@ -70,6 +70,22 @@ def test_masks_are_kept(tmp_path: Path) -> None:
     assert sample.masks[3:] == (None, None)
 
 
+def test_a_mask_of_more_pixels_than_a_picture_may_have_is_none(tmp_path: Path) -> None:
+    side = 1 << 15
+    image = {"id": 1, "file_name": "gone.jpg", "width": side, "height": side}
+    mask = {"size": [side, side], "counts": [side * side]}
+    content = {
+        "images": [image],
+        "categories": [{"id": 1, "name": "cat"}],
+        "annotations": [{"image_id": 1, "category_id": 1, "bbox": [1, 2, 9, 9], "segmentation": mask}],
+    }
+    file = tmp_path / "instances_x.json"
+    file.write_text(json.dumps(content))
+    dataset = read(file, "x")
+    assert [problem.what for problem in dataset.problems] == ["32768 x 32768 are more pixels than a picture may have"]
+    assert not dataset.samples[0].masks
+
+
 @pytest.mark.parametrize(
     "mask",
     [

@@ -1,6 +1,7 @@
 """Which format a folder is of, its splits, and the classes that are asked for."""
 
 import os
+import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 from onelook.data import FORMATS, Dataset, Sample, read, splits
+from onelook.data.files import read_bytes
 from onelook.data.writing import write
 from onelook.errors import DataError
 from onelook.names import COCO
@@ -94,3 +96,12 @@ def test_cocos_classes_are_the_same_in_darknets_spelling(tmp_path: Path, dataset
     found = read(tmp_path / "x", names=COCO)
     assert found.samples[0].classes.tolist() == [COCO.index("sofa"), 0]
     assert not found.problems
+
+
+def test_a_small_file_takes_little_memory(tmp_path: Path) -> None:
+    path = tmp_path / "x.json"
+    path.write_bytes(b"[]")
+    tracemalloc.start()
+    assert read_bytes(path) == b"[]"
+    assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    tracemalloc.stop()

@@ -1,6 +1,8 @@
 """The command line: one function a verb, each reads its arguments, calls the library and prints."""
 
+import errno
 import io
+import os
 import sys
 
 import click
@@ -20,6 +22,8 @@ from onelook.cli.serve import serve
 from onelook.cli.train import train
 from onelook.errors import Error
 
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+
 
 def main() -> None:
     """Run the command line. Exits with 2 and one line on stderr after an error the user can put right."""
@@ -29,7 +33,9 @@ def main() -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):  # a file name need not be UTF-8; its escapes are JSON's own
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        sys.exit(app(standalone_mode=False))
+        code = app(standalone_mode=False)
+        sys.stdout.flush()
+        sys.exit(code)
     except Error as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
@@ -42,6 +48,12 @@ def main() -> None:
     except BrokenPipeError:  # `onelook ... | head`
         sys.stderr.close()
         sys.exit(141)
+    except OSError as error:  # of stdout, on a full disk: every other one is an Error by now
+        if error.errno not in FULL:
+            raise
+        print(f"error: stdout: {error.strerror}", file=sys.stderr)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is left in its buffer
+        sys.exit(2)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})

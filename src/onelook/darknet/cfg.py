@@ -13,6 +13,7 @@ from onelook.errors import DarknetError
 
 MAX_BYTES = 1 << 20  # the longest network description known has 60 kB
 MAX_SECTIONS = 4096
+MAX_NAME = 40  # characters of a section's; the longest known has 18
 
 T = TypeVar("T", int, float)
 
@@ -130,7 +131,7 @@ def _sections(path: Path, text: str) -> list[Section]:
             continue
         if line[0] == "[":
             name, bracket, _ = line[1:].partition("]")
-            if not bracket or not name:
+            if not bracket or not 0 < len(name) <= MAX_NAME or not name.isprintable():
                 raise DarknetError(f"{path}:{number}: a section is written [name]; found {raw.strip()[:40]!r}")
             if len(sections) == MAX_SECTIONS:
                 raise DarknetError(f"{path}:{number}: has more than {MAX_SECTIONS} sections")
@@ -140,6 +141,6 @@ def _sections(path: Path, text: str) -> list[Section]:
         if not equals or not key:
             raise DarknetError(f"{path}:{number}: expected key=value; found {raw.strip()[:40]!r}")
         if not sections:
-            raise DarknetError(f"{path}:{number}: '{key[:40]}' stands before the first [section]")
+            raise DarknetError(f"{path}:{number}: {key[:40]!r} stands before the first [section]")
         sections[-1].options.setdefault(key, Option(value.partition("#")[0], number))
     return sections

@@ -1,5 +1,6 @@
 """Darknet's tree files: one class a line, its WordNet id and the number of its parent (-1 for a root)."""
 
+import os
 from pathlib import Path
 
 from onelook.darknet.cfg import Section
@@ -16,11 +17,14 @@ def read_tree(section: Section, classes: int) -> WordTree:
     """
     name = section.text("tree", "")
     places = [section.path.parent / name, section.path.parent / Path(name).name, Path(name)]
-    path = next((place for place in places if place.is_file()), None)
-    if path is None:
+    path = next((place for place in places if os.path.isfile(place)), None)
+    if path is None or not name.isprintable():
         raise section.error(f"needs the tree file {name[:200]!r}; put it beside {section.path}", "tree")
-    with path.open("rb") as file:
-        lines = file.read(MAX_BYTES).decode("utf-8", errors="replace").splitlines()
+    try:
+        with path.open("rb") as file:
+            lines = file.read(MAX_BYTES).decode("utf-8", errors="replace").splitlines()
+    except OSError as error:
+        raise section.error(f"cannot read the tree file {name[:200]!r}: {error.strerror}", "tree") from None
     parents = []
     for number, line in enumerate(filter(str.strip, lines), start=1):
         words = line.split()

@@ -25,7 +25,7 @@ LARGEST_NAMES = 1 << 22  # bytes
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _GREY, _PALETTE = 0, 3  # kinds of colour
-_NAMED = re.compile(r"\s+(\d+):\s+(\S.*?)\s*")
+_NAMED = re.compile(r"\s+(\d{1,3}):\s+(\S.*)")
 
 
 def class_map_of(image: Path) -> Path:
@@ -120,7 +120,7 @@ def read_class_numbers(file: Path) -> dict[int, str]:
             break
         if not line.strip() or line.lstrip().startswith("#"):
             continue
-        named = _NAMED.fullmatch(line)
+        named = _NAMED.fullmatch(line.rstrip())
         if named is None or not named[2].isprintable() or int(named[1]) > 255 or int(named[1]) in found:
             raise DataError(f"{shown(str(file))}:{number}: expected 'number: name', a number up to 255 once")
         found[int(named[1])] = named[2]

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from onelook import rle
-from onelook.data.files import Problems, folders, is_name, listing, read_bytes
+from onelook.data.files import Problems, folders, is_name, listing, read_bytes, still
 from onelook.data.header import try_size
 from onelook.data.placing import Placed, Placer, missing_note, shortest
 from onelook.data.sample import Dataset, Mask, Rle, Sample
@@ -25,6 +25,7 @@ from onelook.runtime.picture import shown
 FORMAT = "coco"
 HOLDS = frozenset({"boxes", "crowd", "polygons", "run lengths"})
 _PREFIX = "instances_"
+_LARGEST_MASK = 1 << 28  # pixels, as of the largest picture that is decoded
 
 
 class _BadMask(str):
@@ -38,7 +39,7 @@ def splits(path: Path) -> tuple[str, ...]:
 
 def read(path: Path, split: str) -> Dataset:
     """One split of it. The classes are the categories in the order of their ids, which may have gaps."""
-    file = _files(path)[split]
+    file = still(_files(path), split, path)
     content = _parse(file)
     root = file.parent if path == file else path
     problems = Problems(root)
@@ -128,15 +129,19 @@ def _rle(value: dict[str, Any]) -> Rle | _BadMask:
     counts, size = value.get("counts"), value.get("size")
     if not isinstance(size, list) or len(size) != 2 or not all(_is_side(side) for side in size):
         return _BadMask("a mask of run lengths needs its size, [height, width]")
+    if size[0] * size[1] > _LARGEST_MASK:
+        return _BadMask(f"{size[1]} x {size[0]} are more pixels than a picture may have")
     try:
         if isinstance(counts, str):
             text = counts.encode("ascii")
             lengths = rle.runs(text)
         else:
             lengths = np.array(counts, np.int64)
-            if lengths.ndim != 1 or not len(lengths) or lengths.min() < 0 or lengths.max() > size[0] * size[1]:
+            if lengths.ndim != 1 or not len(lengths) or lengths.min() < 0:
                 raise ValueError
             text = rle.compress(lengths)
+        if lengths.max() > size[0] * size[1]:  # the sum of such could be any number
+            raise ValueError
     except (ValueError, TypeError, OverflowError):
         return _BadMask("the run lengths cannot be read")
     if lengths.sum() != size[0] * size[1]:

@@ -2,11 +2,11 @@
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from os.path import isdir
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 from onelook.data.sample import Problem
 from onelook.errors import DataError, Error
@@ -16,13 +16,16 @@ LARGEST_FILE = 1 << 32  # bytes; the largest in use, the boxes of Open Images' t
 LARGEST_LIST = 1 << 28  # bytes of a list of pictures
 LARGEST_LABELS = 1 << 22  # bytes of the labels of one picture
 
+Kept = TypeVar("Kept")
+
 PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".jp2", ".ppm", ".pgm", ".avif")
 
 
 def read_bytes(path: Path, largest: int = LARGEST_FILE) -> bytes:
     """The whole file. Raises DataError where it cannot be read, is no ordinary file or has more than `largest` bytes."""
     with opened(path, largest) as file:
-        return file.read(largest)
+        # Python allocates what it is asked to read: gigabytes, where that were the limit.
+        return file.read(min(largest, os.fstat(file.fileno()).st_size))
 
 
 @contextmanager
@@ -62,6 +65,13 @@ def folders(path: Path) -> list[Path]:
             return sorted(Path(e.path) for e in entries if isdir(e.path) and not e.name.startswith("."))
     except (OSError, ValueError):
         return []
+
+
+def still(splits: Mapping[str, Kept], split: str, path: Path) -> Kept:
+    """What a dataset keeps of a split. Raises DataError where the split is gone since the dataset was found."""
+    if split not in splits:
+        raise DataError(f"{shown(str(path))}: the split {split[:64]!r} is gone")
+    return splits[split]
 
 
 def why(error: Error, path: Path) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from onelook.data.files import Problems, folders, listing, why
+from onelook.data.files import Problems, folders, listing, still, why
 from onelook.data.header import try_size
 from onelook.data.placing import Placer, missing_note, plain
 from onelook.data.sample import Dataset, Sample
@@ -33,11 +33,12 @@ def read(path: Path, split: str) -> Dataset:
     """
     problems = Problems(path)
     images = {name: _images(root) for name, root in _roots(path).items()}
+    own = still(images, split, path)
     ids = sorted({class_ for classes in images.values() for class_ in classes})
     samples = []
     for number, class_ in enumerate(ids):
         label = np.array([number], np.int64)
-        for image in images[split].get(class_, ()):
+        for image in own.get(class_, ()):
             size = try_size(image)
             if isinstance(size, SourceError):
                 problems.add(image, None, why(size, image), "unreadable")

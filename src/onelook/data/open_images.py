@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from onelook.data.files import Problems, listing, opened, read_bytes, why
+from onelook.data.files import Problems, listing, opened, read_bytes, still, why
 from onelook.data.header import try_size
 from onelook.data.placing import Placed, Placer, missing_note, plain
 from onelook.data.sample import Dataset
@@ -47,7 +47,7 @@ def read(path: Path, split: str) -> Dataset:
     problems = Problems(path)
     names = _names(path)
     index = {id_: i for i, id_ in enumerate(names)}
-    boxes = _box_files(path)[split]
+    boxes = still(_box_files(path), split, path)
 
     images: list[tuple[Path, int, int]] = []
     numbers: dict[str, int] = {}

@@ -11,7 +11,7 @@ from pathlib import Path
 from xml.parsers import expat
 from xml.sax.saxutils import escape
 
-from onelook.data.files import LARGEST_LABELS, PICTURES, Problems, folders, listing, read_bytes, read_lines, why
+from onelook.data.files import LARGEST_LABELS, PICTURES, Problems, folders, listing, read_bytes, read_lines, still, why
 from onelook.data.header import try_size
 from onelook.data.placing import Placed, Placer, missing_note, plain, shortest
 from onelook.data.sample import FLAGS, Dataset
@@ -58,7 +58,7 @@ def read(path: Path, split: str) -> Dataset:
     The classes are all those in the folder, in alphabetical order, that one split has the same numbers as another.
     """
     layout = _layout(path)
-    chosen = layout[split]
+    chosen = still(layout, split, path)
     problems = Problems(path)
     stems = {name[:-4]: name for name in listing(chosen.annotations, (".xml",))}
     parsed = {stem: _parse(chosen.annotations / name) for stem, name in stems.items()}

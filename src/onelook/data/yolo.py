@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from onelook.data.files import LARGEST_LABELS, Problems, folders, is_name, listing, read_lines, why
+from onelook.data.files import LARGEST_LABELS, Problems, folders, is_name, listing, read_lines, still, why
 from onelook.data.header import try_size
 from onelook.data.placing import Placer, missing_note, plain
 from onelook.data.sample import Dataset, Mask, Sample
@@ -50,7 +50,7 @@ def read(path: Path, split: str) -> Dataset:
     """
     layout = _layout(path)
     problems = Problems(path if isdir(path) else path.parent)
-    images = _images(layout.splits[split], problems)
+    images = _images(still(layout.splits, split, path), problems)
     names = layout.names
     if names is None:
         highest = max((_highest(_images(sources, None)) for sources in layout.splits.values()), default=-1)

@@ -55,7 +55,7 @@ def read_results(path: Path, dataset: Dataset) -> tuple[Dataset, list[Found]]:
             boxes[:, 2:] += boxes[:, :2]
         if not (np.isfinite(scores).all() and np.isfinite(boxes).all()):
             raise ValueError("one is not finite")
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise DataError(
             f"{shown(str(path))}: expected of every detection a number 'score' and four numbers 'bbox', x, y, width, "
             f"height: {error}"
@@ -120,7 +120,11 @@ def _image_ids(dataset: Dataset) -> list[Any]:
     if not file.is_file():
         raise DataError(f"{shown(str(path))}: name the file of annotations, whose picture ids the results refer to")
     entries = json.loads(file.read_bytes())["images"]
-    ids = {Path(str(entry.get("file_name"))).name: entry["id"] for entry in entries}
+    ids = {
+        Path(str(entry.get("file_name"))).name: entry["id"]
+        for entry in entries
+        if isinstance(entry, dict) and isinstance(entry.get("id"), int | str)
+    }
     return [ids[sample.image.name] for sample in dataset.samples]
 
 
@@ -144,7 +148,7 @@ def _masks(rows: Sequence[Row], dataset: Dataset, pictures: NDArray[np.int64], p
             text = counts.encode() if isinstance(counts, str) else rle.compress(np.array(counts, np.int64))
             if rle.runs(text).sum() != size[0] * size[1]:
                 raise ValueError
-        except (KeyError, TypeError, ValueError, AttributeError):
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
             raise DataError(
                 f"{shown(str(path))}: detection {number} has no 'segmentation' of run lengths for a picture of "
                 f"{size[1]} x {size[0]}: {{'size': [height, width], 'counts': text}}"

@@ -103,8 +103,9 @@ class Folder:
             raise SourceError(f"{name}: not an ordinary file")
         for pause in range(READS):
             try:
-                with self.files.open_input_stream(path) as stream:
-                    data: bytes = stream.read(MAX_FILE + 1)
+                with self.files.open_input_file(path) as file:
+                    # pyarrow allocates as much as it is asked for.
+                    data: bytes = file.read(min(file.size(), MAX_FILE + 1))
                 break
             except FileNotFoundError:
                 raise SourceError(f"{name}: no such file") from None

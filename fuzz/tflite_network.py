@@ -1,0 +1,33 @@
+"""A whole MobileNetV1 in TensorFlow Lite's format of which some bytes, none of its weights, are others."""
+
+import sys
+from pathlib import Path
+
+from fuzz.files import edited, refusals, written
+from onelook.tflite import load
+
+sys.path.append(str(Path(__file__).parents[1] / "tests"))
+
+import tflite_files
+
+_FILE = tflite_files.classifier(tflite_files.backbone(classes=3), size=32, kind="int8")
+_BASE = _FILE.pack() + tflite_files.zipped(b"cat\ndog\nbird\n")
+
+
+def _places() -> list[int]:
+    """Where the bytes are that are no weights."""
+    skipped = bytearray(len(_BASE))
+    for tensor in _FILE.tensors:
+        if len(tensor.data) > 64:
+            start = _BASE.index(tensor.data)
+            skipped[start : start + len(tensor.data)] = b"\1" * len(tensor.data)
+    return [place for place, skip in enumerate(skipped) if not skip]
+
+
+_PLACES = _places()
+
+
+def one_input(data: bytes) -> None:
+    """The edits of the file."""
+    with refusals():
+        load(written("x.tflite", edited(_BASE, _PLACES, data)))

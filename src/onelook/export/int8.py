@@ -1,0 +1,228 @@
+"""A model file in int8: a quarter of the bytes, less than half of the time.
+
+Quantisation after training: pictures of the kind that the model is for say how great the numbers in it become.
+"""
+
+import importlib.util
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from onelook.errors import Error, ModelError, SourceError
+from onelook.export.qdq import Plan, insert, plan
+from onelook.runtime import atomic
+from onelook.runtime.model import load_pictures
+from onelook.runtime.session import INPUTS, ModelInfo, open_session, processors
+from onelook.runtime.sources import Source, count, is_endless, pictures
+
+PICTURES = 100  # for the ranges, evenly spread over those that there are
+COMPARED = 8  # of them, to compare with float
+FIRST = (0, 1, 2, 3)  # how many of the first convolutions may stay float
+ENOUGH = 3.0  # decibels below the best: not worth a convolution in float
+
+Numbers = NDArray[Any]
+Run = Callable[[NDArray[np.uint8]], list[Numbers]]
+
+
+@dataclass(frozen=True, slots=True)
+class Int8Report:
+    """What became of a model file.
+
+    Attributes:
+        path: the file that was written.
+        convolutions, quantised: how many there are, and how many of them are int8.
+        first: how many of the first ones stayed float.
+        pictures: that the ranges are of.
+        agreement: in each engine that is installed, how much stronger the raw maps are than their difference from those in
+            float, in decibels; of the worst map.
+    """
+
+    path: Path
+    convolutions: int
+    quantised: int
+    first: int
+    pictures: int
+    agreement: dict[str, float]
+
+
+def quantise(model_file: str | Path, source: Source, output: str | Path) -> Int8Report:
+    """Write a model file in int8, with the inputs, outputs and metadata that it has.
+
+    How many of the first convolutions stay float is tried out: they cost little, and what is lost in them is lost to
+    all that follows. The fewest are taken with which the model is about as near to float as with any other number, in
+    each engine. OpenVINO 2026.4 takes the first bias for all where a first convolution is rounded at once; where it is not
+    installed to be tried, the most are taken.
+
+    Args:
+        model_file: in float.
+        source: pictures to calibrate with, as `onelook.runtime.sources.pictures` takes them; of those `PICTURES` are
+            taken. They should be like those that the model will see, and not those that it is measured on.
+        output: the file to write.
+
+    Raises:
+        ModelError: not a model file, one that is int8 already, one without convolutions between others, or a file that
+            cannot be written.
+        SourceError: a picture that cannot be read.
+        Error: no pictures, or a source without an end.
+    """
+    path = Path(model_file)
+    info = open_session(path, "onnxruntime").info
+    model = onnx.load(path)
+    if any(node.op_type == "QuantizeLinear" for node in model.graph.node):
+        raise ModelError(f"{path}: is int8 already")
+    _whole(model)
+    planned = plan(model.graph)
+    if not planned.convolutions:
+        raise ModelError(f"{path}: has no convolution that another one follows; nothing would become int8")
+    images = _calibration(source, info)
+    compared = images[:COMPARED]
+    ranges = _ranges(model, planned.values, images, info)
+    in_float = _onnxruntime(model, planned.ends, info)
+    expected = [in_float(image) for image in compared]
+    tried: list[tuple[onnx.ModelProto, Plan, dict[str, float]]] = []
+    for first in FIRST:
+        copy = onnx.ModelProto.FromString(model.SerializeToString())
+        fewer = plan(copy.graph, first)
+        if not fewer.convolutions:
+            break
+        insert(copy, fewer, ranges)
+        tried.append((copy, fewer, _agreement(copy, planned.ends, compared, info, expected)))
+    worst = [min(agreement.values()) for _, _, agreement in tried]
+    first = next(i for i, value in enumerate(worst) if value >= max(worst) - ENOUGH)
+    if "openvino" not in tried[first][2]:
+        first = len(tried) - 1
+    quantised, chosen, agreement = tried[first]
+    onnx.checker.check_model(quantised, full_check=True)
+    atomic.save(Path(output), quantised.SerializeToString(), ModelError)
+    total = sum(node.op_type == "Conv" for node in model.graph.node)
+    return Int8Report(Path(output), total, len(chosen.convolutions), FIRST[first], sum(map(len, images)), agreement)
+
+
+def _whole(model: onnx.ModelProto) -> None:
+    """Undoes `halve`, and names each set of operators once; changes the model in place."""
+    halves = {t.name: t for t in model.graph.initializer if t.data_type == TensorProto.FLOAT16}
+    nodes = []
+    for node in model.graph.node:
+        if node.op_type == "Cast" and node.input[0] in halves:
+            tensor = halves[node.input[0]]
+            tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float32), node.output[0]))
+        else:
+            nodes.append(node)
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    sets = {opset.domain: opset for opset in model.opset_import}
+    del model.opset_import[:]
+    model.opset_import.extend(sets.values())
+
+
+def _calibration(source: Source, info: ModelInfo) -> list[NDArray[np.uint8]]:
+    """Inputs of the model, each of as many pictures as it takes, else of one."""
+    if is_endless(source):
+        raise Error(f"{source!r} has no end; calibration needs a number of pictures")
+    step = max(1, (count(source) or 0) // PICTURES)
+    chosen = itertools.islice(pictures(source), 0, step * PICTURES, step)
+    images = []
+    while some := list(itertools.islice(chosen, info.batch or 1)):
+        canvas, loaded = load_pictures(some, info, info.size, keep_images=False)
+        for one in loaded:
+            if isinstance(one, SourceError):
+                raise one
+        images.append(canvas[: len(some)] if info.batch is None else canvas)
+    if not images:
+        raise Error("there are no pictures to calibrate with")
+    return images
+
+
+def _ranges(
+    model: onnx.ModelProto, names: Sequence[str], images: Sequence[NDArray[np.uint8]], info: ModelInfo
+) -> dict[str, tuple[float, float]]:
+    """The least and the greatest of each of the values, over all pictures."""
+    found = dict.fromkeys(names, (0.0, 0.0))
+    cut = onnx.ModelProto.FromString(model.SerializeToString())
+    del cut.graph.output[:]  # so that what comes behind is not computed
+    run = _onnxruntime(cut, names, info)
+    for image in images:
+        for name, numbers in zip(names, run(image), strict=True):
+            if numbers.size:
+                least, greatest = found[name]
+                found[name] = min(least, float(numbers.min())), max(greatest, float(numbers.max()))
+    return found
+
+
+def _onnxruntime(model: onnx.ModelProto, names: Sequence[str], info: ModelInfo) -> Run:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.intra_op_num_threads = processors()
+    providers = ["CPUExecutionProvider"]
+    session = onnxruntime.InferenceSession(_giving(model, names), options, providers=providers)
+    taken = {value.name for value in session.get_inputs()}
+
+    def run(image: NDArray[np.uint8]) -> list[Numbers]:
+        feed = {name: value for name, value in _feed(image, info).items() if name in taken}
+        found: list[Numbers] = session.run(list(names), feed)
+        return found
+
+    return run
+
+
+def _openvino(model: onnx.ModelProto, names: Sequence[str], info: ModelInfo) -> Run:
+    import openvino
+
+    settings = {"INFERENCE_NUM_THREADS": processors(), "INFERENCE_PRECISION_HINT": "f32"}
+    read = openvino.Core().read_model(_giving(model, names))
+    request = openvino.compile_model(read, "CPU", settings).create_infer_request()
+
+    def run(image: NDArray[np.uint8]) -> list[Numbers]:
+        request.infer(_feed(image, info))
+        return [request.get_tensor(name).data.copy() for name in names]
+
+    return run
+
+
+def _giving(model: onnx.ModelProto, names: Sequence[str]) -> bytes:
+    """The model file with more outputs. The others stay: without them engines may compute otherwise."""
+    copy = onnx.ModelProto.FromString(model.SerializeToString())
+    copy.graph.output.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in names)
+    return copy.SerializeToString()
+
+
+def _feed(image: NDArray[np.uint8], info: ModelInfo) -> dict[str, Numbers]:
+    thresholds = (np.asarray(value, np.float32) for value in (info.score_threshold, info.iou_threshold))
+    return dict(zip(INPUTS[info.task], (image, *thresholds), strict=False))
+
+
+def _agreement(
+    model: onnx.ModelProto,
+    names: Sequence[str],
+    images: Sequence[NDArray[np.uint8]],
+    info: ModelInfo,
+    expected: Sequence[Sequence[Numbers]],
+) -> dict[str, float]:
+    """See `Int8Report`."""
+    engines = {"onnxruntime": _onnxruntime}
+    if importlib.util.find_spec("openvino") is not None:
+        engines["openvino"] = _openvino
+    runs = {engine: make(model, names, info) for engine, make in engines.items()}
+    return {engine: _decibels([run(image) for image in images], expected) for engine, run in runs.items()}
+
+
+def _decibels(found: Sequence[Sequence[Numbers]], expected: Sequence[Sequence[Numbers]]) -> float:
+    """Signal over noise, of the map where it is worst."""
+    signal = np.zeros(len(expected[0]))
+    noise = np.full(len(signal), 1e-12)
+    for some, others in zip(found, expected, strict=True):
+        signal += [np.square(other, dtype=np.float64).sum() for other in others]
+        noise += [
+            np.square(one - other, dtype=np.float64).sum() if one.shape == other.shape else np.inf
+            for one, other in zip(some, others, strict=True)
+        ]
+    return float((10 * np.log10(np.maximum(signal, 1e-12) / noise)).min())
