@@ -25,7 +25,7 @@ LOOPBACK = ("127.0.0.1", "::1", "localhost")
 @click.option("--engine", default="auto", show_default=True, help="auto, onnxruntime or openvino.")
 @click.option("--precision", default="float32", show_default=True, help="float32, or fastest (OpenVINO: bfloat16).")
 @click.option("--threads", type=int, help="Of the processor; all of them by default.")
-@click.option("--batch", type=int, default=8, show_default=True, help="Most pictures of one run, of all clients.")
+@click.option("--batch", type=int, help="Most pictures of one run, of all clients; 8 on a GPU, 1 on a CPU by default.")
 @click.option("--wait", type=float, default=0.0, show_default=True, help="Seconds a run waits to become full.")
 @click.option("--queue", type=int, default=128, show_default=True, help="Pictures that may wait; beyond them 429.")
 @click.option("--deadline", type=float, default=30.0, show_default=True, help="Seconds to answer a request in.")
@@ -46,7 +46,7 @@ def serve(
     engine: str,
     precision: str,
     threads: int | None,
-    batch: int,
+    batch: int | None,
     wait: float,
     queue: int,
     deadline: float,

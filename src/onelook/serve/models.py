@@ -13,11 +13,13 @@ from onelook.runtime.classification import Classification
 from onelook.runtime.detections import Detections
 from onelook.runtime.model import Model
 from onelook.runtime.segmentation import Segmentation
-from onelook.runtime.session import processors
+from onelook.runtime.session import has_cuda, processors
 from onelook.serve.batcher import Batcher
 from onelook.serve.metrics import Metrics
 from onelook.serve.problems import ProblemError
 from onelook.serve.settings import Settings
+
+GPU_BATCH = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,7 @@ class Served:
         self.batcher = Batcher(
             self._run,
             threads,
-            self.info.batch or settings.batch,
+            self.info.batch or settings.batch or (GPU_BATCH if has_cuda() else 1),
             settings.wait,
             settings.queue,
             lambda items, seconds: metrics.run(name, items, seconds),

@@ -15,7 +15,8 @@ class Settings:
     Attributes:
         models: names by which they are asked for -> what `onelook.load` takes.
         engine, precision, threads: as of `onelook.load`; all models share the processor.
-        batch: pictures of one run, from as many clients.
+        batch: most pictures of one run, from as many clients; by default 8 on a GPU, and 1 on a CPU, where a run of several
+            takes as long as they take one by one, and lets the first wait for the last.
         wait: seconds that a run waits for more pictures.
         queue: pictures that may wait for a model; beyond them requests are answered 429.
         deadline: seconds from the arrival of a request in which it must be answered.
@@ -33,7 +34,7 @@ class Settings:
     engine: str = "auto"
     precision: str = "float32"
     threads: int | None = None
-    batch: int = 8
+    batch: int | None = None
     wait: float = 0.0
     queue: int = 128
     deadline: float = 30.0
@@ -48,7 +49,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         for name in ("batch", "queue", "max_bytes", "max_memory", "max_pixels", "max_files"):
-            if getattr(self, name) < 1:
+            if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise Error(f"{name} must be 1 or more; found {getattr(self, name)}")
         if not self.wait >= 0 or not self.deadline > 0:
             raise Error(f"wait must be 0 or more and deadline above 0; found {self.wait} and {self.deadline} seconds")
