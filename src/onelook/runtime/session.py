@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import re
 import threading
 from dataclasses import dataclass
 from pathlib import Path
@@ -232,9 +233,10 @@ def _providers() -> list[str]:
 
 
 def _line(error: Exception) -> str:
-    """The last line of an engine's message, which says what is wrong."""
-    lines = str(error).strip().splitlines()
-    return shown(lines[-1].strip()[:200]) if lines else type(error).__name__
+    """What an engine says is wrong, on one line: ONNX Runtime's words without their number, OpenVINO's last line."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    found = re.fullmatch(r"\[ONNXRuntimeError\] : \d+ : \w+ : (.+)", " ".join(" ".join(lines).split()))
+    return shown((found[1] if found else lines[-1].strip())[:200])
 
 
 def _info(path: Path, metadata: dict[str, str], inputs: dict[str, list[Any]], outputs: set[str]) -> ModelInfo:
