@@ -14,7 +14,7 @@ import onelook
 from onelook import data
 from onelook.cli import main
 from onelook.data import Dataset, Sample
-from onelook.runtime import picture
+from onelook.runtime import terminal
 
 pytest.importorskip("faster_coco_eval")
 
@@ -33,7 +33,7 @@ Run = Callable[..., Done]
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
     """Runs the command line within this process."""
-    monkeypatch.setattr(picture, "silence_native_stderr", lambda: None)  # of this process it would be the tests'
+    monkeypatch.setattr(terminal, "silence_native_stderr", lambda: None)  # of this process it would be the tests'
 
     def call(*arguments: object) -> Done:
         monkeypatch.setattr(sys, "argv", ["onelook", "benchmark", *map(str, arguments)])
