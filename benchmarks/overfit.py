@@ -43,7 +43,7 @@ RUNS: dict[str, dict[str, Any]] = {
     "retinanet": {"size": (320, 320), "epochs": 24, "batch": 8, "learning_rate": 3e-3},
     "m2det": {"size": (320, 320), "epochs": 12, "batch": 8, "learning_rate": 1e-3},
     "faster_rcnn": {"size": (320, 320), "epochs": 28, "batch": 4, "learning_rate": 1.5e-3},
-    "mask_rcnn": {"size": (320, 320), "epochs": 18, "batch": 4, "learning_rate": 2e-3},
+    "mask_rcnn": {"size": (320, 320), "epochs": 28, "batch": 4, "learning_rate": 2e-3},
 }
 
 
