@@ -78,6 +78,13 @@ def export(
     return model
 
 
+def name_operators_once(model: onnx.ModelProto) -> None:
+    """A graph that was joined of two names the operators of each, which are the same; some tools refuse that."""
+    versions = {operators.domain: operators.version for operators in model.opset_import}
+    del model.opset_import[:]
+    model.opset_import.extend(onnx.helper.make_opsetid(*operators) for operators in versions.items())
+
+
 def write(model: onnx.ModelProto, metadata: Mapping[str, Any], path: str | Path, half: bool = False) -> Path:
     """Check a graph and write it as a model file, beside its place and then renamed.
 
@@ -92,10 +99,7 @@ def write(model: onnx.ModelProto, metadata: Mapping[str, Any], path: str | Path,
     """
     if half:
         halve(model)
-    # A graph that was joined of two names the operators of each, which are the same; some tools refuse that.
-    versions = {operators.domain: operators.version for operators in model.opset_import}
-    del model.opset_import[:]
-    model.opset_import.extend(onnx.helper.make_opsetid(*operators) for operators in versions.items())
+    name_operators_once(model)
     texts = {
         key: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
         for key, value in metadata.items()

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from onelook.errors import Error, ModelError, SourceError
+from onelook.export.graph import name_operators_once
 from onelook.export.qdq import Plan, insert, plan
 from onelook.runtime import atomic
 from onelook.runtime.model import load_pictures
@@ -78,6 +79,7 @@ def quantise(model_file: str | Path, source: Source, output: str | Path) -> Int8
     if any(node.op_type == "QuantizeLinear" for node in model.graph.node):
         raise ModelError(f"{path}: is int8 already")
     _whole(model)
+    name_operators_once(model)  # of files that were written before `write` did so
     planned = plan(model.graph)
     if not planned.convolutions:
         raise ModelError(f"{path}: has no convolution that another one follows; nothing would become int8")
@@ -106,7 +108,7 @@ def quantise(model_file: str | Path, source: Source, output: str | Path) -> Int8
 
 
 def _whole(model: onnx.ModelProto) -> None:
-    """Undoes `halve`, and names each set of operators once; changes the model in place."""
+    """Undoes `halve`, in place."""
     halves = {t.name: t for t in model.graph.initializer if t.data_type == TensorProto.FLOAT16}
     nodes = []
     for node in model.graph.node:
@@ -117,9 +119,6 @@ def _whole(model: onnx.ModelProto) -> None:
             nodes.append(node)
     del model.graph.node[:]
     model.graph.node.extend(nodes)
-    sets = {opset.domain: opset for opset in model.opset_import}
-    del model.opset_import[:]
-    model.opset_import.extend(sets.values())
 
 
 def _calibration(source: Source, info: ModelInfo) -> list[NDArray[np.uint8]]:
