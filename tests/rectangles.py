@@ -77,7 +77,7 @@ def classification(folder: Path, train: int = 4, val: int = 2) -> Path:
 
 def calm(data: Path, path: Path) -> Path:
     """Weights to start from that rounding hardly disturbs: those newly drawn give float32 half of the gradient wrong."""
-    about = describe(dataset=read(data), settings=SMALL, **TINY)
+    about = describe(TINY["model"], read(data), SMALL, {"backbone": TINY["backbone"], "alpha": TINY["alpha"]})
     torch.manual_seed(0)
     network = detectors.create(about["name"], **about["options"])
     for module in network.modules():

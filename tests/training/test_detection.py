@@ -21,7 +21,7 @@ from onelook.conversion import SCORE_THRESHOLD, TRAINED_IOU_THRESHOLD
 from onelook.data import read
 from onelook.data.augment import YOLO_V1, Augmentation
 from onelook.data.sample import Dataset, Sample
-from onelook.detectors import YoloV1, YoloV1Loss
+from onelook.detectors import YoloV1, YoloV1Loss, YoloV2
 from onelook.runtime import picture
 from onelook.runtime.resize import place
 from onelook.trained import load
@@ -33,6 +33,7 @@ from onelook.training.validate import DetectorValidation
 from rectangles import ALONE, COLOURS, TINY, classification, detection, settings
 
 SOON = settings(epochs=1)
+SMALL = {"backbone": "mobilenet_v1", "alpha": 0.25}
 V2 = {**TINY, "model": "yolo_v2"}
 TERMS = {"yolo_v2": {"coordinates", "objectness", "no_object", "classes"}, "yolo_v3": {"box", "objectness", "classes"}}
 
@@ -183,7 +184,7 @@ def boxes(sizes: list[tuple[float, float]]) -> Dataset:
 def test_anchors_come_from_the_boxes_the_largest_at_the_coarsest_scale() -> None:
     dataset = boxes([(40.0 * i, 30.0 * i) for i in range(1, 10)])
     how = settings(size=(320, 320))
-    coarse, middle, fine = describe("yolo_v3", dataset, how, "mobilenet_v1", 0.25)["options"]["anchors"]
+    coarse, middle, fine = describe("yolo_v3", dataset, how, SMALL)["options"]["anchors"]
     expected = [[20.0 * i, 15.0 * i] for i in range(1, 10)]  # in pixels of the input
     assert fine + middle + coarse == pytest.approx(np.array(expected), abs=0.01)
     five = describe("yolo_v2", boxes([(64.0 * i, 64.0 * i) for i in range(1, 6)]), how)["options"]["anchors"]
@@ -198,7 +199,7 @@ def test_too_few_boxes_for_anchors_are_said_in_one_line() -> None:
 
 
 def test_yolo_v1_is_built_for_its_size(data: Path) -> None:
-    about: Mapping[str, Any] = describe("yolo_v1", read(data), SOON, "mobilenet_v1", 0.25)
+    about: Mapping[str, Any] = describe("yolo_v1", read(data), SOON, SMALL)
     job = build(about, (), SOON, ALONE, {})
     assert isinstance(job.network, YoloV1)
     assert isinstance(job.loss, YoloV1Loss)
@@ -275,8 +276,23 @@ def test_a_preset_stands_for_its_options(data: Path) -> None:
     about = describe("mobilenet_yolo", read(data), SOON)
     assert about["name"] == PRESETS["mobilenet_yolo"]["name"] == "yolo_v3"
     assert about["options"]["backbone"] == PRESETS["mobilenet_yolo"]["backbone"]
-    assert describe("mobilenet_yolo", read(data), SOON, "mobilenet_v1")["options"]["backbone"] == "mobilenet_v1"
+    assert describe("mobilenet_yolo", read(data), SOON, SMALL)["options"]["backbone"] == "mobilenet_v1"
     assert json.loads(json.dumps(about)) == about
+
+
+def test_options_of_the_network_go_before_those_of_the_data(data: Path) -> None:
+    """YOLOv2's anchors are in cells: those of the data are not asked for where there are some already."""
+    given = {**SMALL, "anchors": [[1.0, 2.0], [3.0, 4.0]], "width": 16}
+    about = describe("yolo_v2", boxes([]), SOON, given)
+    assert about["options"] == {**given, "classes": 2}
+    network = build(about, [], SOON, ALONE, {}).network
+    assert isinstance(network, YoloV2)
+    assert network.anchors == ((1, 2), (3, 4))
+    three = [[[10.0, 10.0]], [[20.0, 20.0]], [[30.0, 30.0]]]
+    assert describe("yolo_v3", boxes([]), SOON, {**SMALL, "anchors": three})["options"]["anchors"] == three
+    assert describe("retinanet", read(data), SOON, {"smallest": 8.0})["options"]["smallest"] == 8.0
+    plain, pyramid = (describe("faster_rcnn", read(data), SOON, {"pyramid": p})["options"]["anchors"] for p in (0, 64))
+    assert (len(plain), len(pyramid)) == (1, 5)
 
 
 @pytest.mark.parametrize(

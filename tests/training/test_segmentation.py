@@ -44,7 +44,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_segmenter_learns_and_its_file_says_so_too(data: Path, tmp_path: Path) -> None:
-    how = settings(epochs=60, batch=4, average=0.9, learning_rate=5e-3, evaluate_every=60, augmentation=PLAIN)
+    how = settings(epochs=60, batch=4, average=0.9, learning_rate=1e-2, evaluate_every=60, augmentation=PLAIN)
     found = train(data, "deeplab_v3", alpha=0.35, settings=how, folder=tmp_path / "run", quiet=True)
     assert found.model is not None
     assert found.history[-1]["classes"] < found.history[0]["classes"] / 2

@@ -1,5 +1,6 @@
 """onelook train."""
 
+import json
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -48,6 +49,13 @@ from onelook.errors import Error
 @click.option("--focal", help="Focal loss for objectness or classes (YOLOv3).")
 @click.option("--gamma", type=float, help="Of the focal loss.")
 @click.option("--focal-alpha", type=float, help="Of the focal loss, 0 to 1.")
+@click.option(
+    "--option",
+    "options",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Of the network: levels=4, width=128, roi=align, 'scales=[...]'; again for more. See docs/training.md.",
+)
 @click.option("--tree", type=path_type, help="Of the classes, for yolo_v2 (YOLO9000): a line a class, 'name parent'.")
 @click.option("--classified", type=path_type, help="Pictures of a class each for yolo_v2 too: a folder a class.")
 @click.option("--split", default="train", show_default=True, help="To train on.")
@@ -69,6 +77,7 @@ def train(
     focal: str | None,
     gamma: float | None,
     focal_alpha: float | None,
+    options: tuple[str, ...],
     tree: Path | None,
     classified: Path | None,
     split: str,
@@ -116,6 +125,7 @@ def train(
                 how,
                 paper,
                 switches,
+                dict(map(_option, options)),
                 tree,
                 classified,
                 split,
@@ -130,3 +140,14 @@ def train(
     if result.model is not None:
         print(result.model)
     return 0
+
+
+def _option(text: str) -> tuple[str, Any]:
+    """Name and value: of JSON, or a word."""
+    name, sign, value = text.partition("=")
+    if not name or not sign:
+        raise Error(f"expected an option as NAME=VALUE; found {text[:64]!r}")
+    try:
+        return name, json.loads(value)
+    except (ValueError, RecursionError):
+        return name, value

@@ -37,13 +37,13 @@ def classifier_loss(logits: Tensor, targets: Targets, size: tuple[int, int]) -> 
     return {"classes": F.cross_entropy(logits.float(), targets.labels)}
 
 
-def describe(model: str, dataset: Dataset, alpha: float | None = None) -> dict[str, Any]:
+def describe(model: str, dataset: Dataset, options: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """What `build` builds from; JSON.
 
     Args:
         model: a name of `onelook.backbones.ARCHITECTURES`.
         dataset: to be trained on; gives the classes.
-        alpha: width multiplier of a MobileNet.
+        options: of the network, see `onelook.backbones.create`.
 
     Raises:
         TrainingError: a picture without a class.
@@ -53,8 +53,8 @@ def describe(model: str, dataset: Dataset, alpha: float | None = None) -> dict[s
             raise TrainingError(
                 f"{sample.image}: has no class; {model} is a classifier, for pictures of one class each"
             )
-    options = {"classes": len(dataset.names), **({} if alpha is None else {"alpha": alpha})}
-    return {"task": "classify", "name": model, "options": options, "names": list(dataset.names)}
+    wanted = {**(options or {}), "classes": len(dataset.names)}
+    return {"task": "classify", "name": model, "options": wanted, "names": list(dataset.names)}
 
 
 def build(

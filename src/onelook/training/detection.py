@@ -31,8 +31,7 @@ def describe(
     model: str,
     dataset: Dataset,
     settings: Settings,
-    backbone: str | None = None,
-    alpha: float | None = None,
+    options: Mapping[str, Any] | None = None,
     paper: bool = False,
     switches: Mapping[str, Any] | None = None,
     parents: Sequence[int] | None = None,
@@ -43,8 +42,7 @@ def describe(
         model: a name of `onelook.detectors.ARCHITECTURES` or `PRESETS`.
         dataset: to be trained on; gives the classes, and YOLOv2 and v3 their anchors.
         settings: of the run.
-        backbone: the model's own by default.
-        alpha: width multiplier of a MobileNet.
+        options: of the network, see `onelook.detectors.create`; they go before what is chosen here.
         paper: the loss of the paper, in place of the one that is recommended.
         switches: attributes of the loss that are to be otherwise.
         parents: of the classes, for YOLOv2 (YOLO9000's WordTree).
@@ -52,41 +50,41 @@ def describe(
     Raises:
         TrainingError: no boxes to find anchors for, or no masks; parents for another network.
     """
-    options = {**PRESETS.get(model, {}), "classes": len(dataset.names)}
-    name = options.pop("name", model)
-    options |= {key: value for key, value in (("backbone", backbone), ("alpha", alpha)) if value is not None}
+    wanted = {**PRESETS.get(model, {}), **(options or {}), "classes": len(dataset.names)}
+    name = wanted.pop("name", model)
+    own: dict[str, Any] = {}
     if parents is not None:
         if name != "yolo_v2":
             raise TrainingError(f"a tree of classes is for yolo_v2; {model} has no softmax over siblings")
-        options["parents"] = list(parents)
+        own["parents"] = list(parents)
     chosen: dict[str, Any] = {}
     side = max(settings.size)
     if name in ("yolo_v1", "localizer"):
-        options["size"] = list(settings.size)
+        own["size"] = list(settings.size)
     if name in SIDES:
-        options["side"] = min(SIDES[name], key=lambda known: abs(known - side))
+        own["side"] = min(SIDES[name], key=lambda known: abs(known - side))
     if name == "retinanet":
-        options["smallest"] = round(32 * side / ANCHORED, 2)
+        own["smallest"] = round(32 * side / ANCHORED, 2)
     if name == "mask_rcnn" and all(mask is None for sample in dataset.samples for mask in sample.masks):
         raise TrainingError(f"{dataset.path}: has no masks in the split {dataset.split!r} to train {model} on")
     if name in ("faster_rcnn", "mask_rcnn"):
-        shapes = PYRAMID_ANCHORS if _has_pyramid(name, options) else ANCHORS
-        options["anchors"] = [[[round(x * side / ANCHORED, 2) for x in one] for one in own] for own in shapes]
+        shapes = PYRAMID_ANCHORS if _has_pyramid(name, wanted) else ANCHORS
+        own["anchors"] = [[[round(x * side / ANCHORED, 2) for x in one] for one in level] for level in shapes]
         chosen["regions"] = REGIONS
-    if name == "yolo_v2":
-        cells = [[side / 32 for side in one] for one in _anchors(dataset, 5, settings)]
-        options["anchors"] = cells
+    if name == "yolo_v2" and "anchors" not in wanted:
+        own["anchors"] = [[side / 32 for side in one] for one in _anchors(dataset, 5, settings)]
     if name == "yolo_v3":
-        nine = _anchors(dataset, 9, settings)
-        options["anchors"] = [nine[6:], nine[3:6], nine[:3]]  # the largest at the coarsest scale
+        if "anchors" not in wanted:
+            nine = _anchors(dataset, 9, settings)
+            own["anchors"] = [nine[6:], nine[3:6], nine[:3]]  # the largest at the coarsest scale
         if not paper:
-            options["scale_x_y"], chosen = SCALE_X_Y, dict(SWITCHES)
+            own["scale_x_y"], chosen = SCALE_X_Y, dict(SWITCHES)
             if (switches or {}).get("focal") == "objectness":
                 chosen["rescore"] = False  # the focal loss is for truths of 0 and 1
     return {
         "task": "detect",
         "name": name,
-        "options": options,
+        "options": own | wanted,
         "switches": chosen | dict(switches or {}),
         "names": list(dataset.names),
     }
@@ -125,6 +123,8 @@ def build(
 
 
 def _has_pyramid(name: str, options: Mapping[str, Any]) -> bool:
+    if options.get("pyramid") is not None:
+        return bool(options["pyramid"])
     return name == "mask_rcnn" or options.get("backbone", "vgg16") != "vgg16"
 
 

@@ -47,7 +47,7 @@ def with_maps(dataset: Dataset) -> Dataset:
 
 
 def describe(
-    model: str, dataset: Dataset, settings: Settings, backbone: str | None = None, alpha: float | None = None
+    model: str, dataset: Dataset, settings: Settings, options: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
     """What `build` builds from; JSON.
 
@@ -55,16 +55,15 @@ def describe(
         model: a name of `onelook.segmenters.ARCHITECTURES`.
         dataset: of `with_maps`; gives the classes.
         settings: of the run.
-        backbone, alpha: the model's own by default.
+        options: of the network, see `onelook.segmenters.create`.
 
     Raises:
         TrainingError: batches of one picture.
     """
     if settings.batch < 2:
         raise TrainingError(f"batch must be 2 or more for {model}, which normalises means of whole pictures; found 1")
-    given = (("backbone", backbone), ("alpha", alpha))
-    options = {"classes": len(dataset.names), **{key: value for key, value in given if value is not None}}
-    return {"task": "segment", "name": model, "options": options, "names": list(dataset.names)}
+    wanted = {**(options or {}), "classes": len(dataset.names)}
+    return {"task": "segment", "name": model, "options": wanted, "names": list(dataset.names)}
 
 
 def build(

@@ -31,6 +31,7 @@ from onelook.training.run import Run, read_progress
 from onelook.training.settings import Settings, from_json
 from onelook.training.start import Weights, load_weights, recalibrate
 
+GIVEN = {"classes": "the dataset", "size": "the settings", "parents": "the tree"}  # options that come of these
 TOLD = 5  # problems of a dataset; `onelook data check` tells all
 CALIBRATION = 8  # batches
 TRAINED_RATE = 0.1  # share of the learning rate that a backbone gets that was trained before
@@ -62,6 +63,7 @@ def train(
     settings: Settings | None = None,
     paper: bool = False,
     switches: Mapping[str, Any] | None = None,
+    options: Mapping[str, Any] | None = None,
     tree: str | Path | None = None,
     classified: str | Path | None = None,
     split: str = "train",
@@ -83,6 +85,7 @@ def train(
         settings: how to train.
         paper: as in the paper: YOLOv3's loss, in place of the recommended one; YOLOv1's augmentation.
         switches: attributes of the loss (`box`, `focal`, `gamma`, ...).
+        options: of the network (`width`, `levels`, `anchors`, ...), see `onelook.detectors.create`.
         tree: of classes, for YOLOv2 (YOLO9000); see `onelook.training.joint.read_tree`. Its classes are those trained.
         classified: pictures of one class each that YOLOv2 is trained on too: a folder of a folder a class.
         split, validation: of the dataset, to train on and to measure on. Where there is no such validation, the last
@@ -95,7 +98,7 @@ def train(
     Raises:
         DataError: no such dataset.
         NetworkError, CheckpointError, DarknetError: no such network; weights that are not for it.
-        TrainingError: a setting out of range; see `onelook.training.loop.fit`.
+        TrainingError: a setting out of range; an option that comes of another argument; see `onelook.training.loop.fit`.
     """
     settings = settings or Settings()
     if settings.backbone_rate is None:
@@ -104,6 +107,11 @@ def train(
         settings = dataclasses.replace(settings, augmentation=YOLO_V1)
     if (tree or classified) and model != "yolo_v2":
         raise TrainingError(f"a tree and classified pictures are for yolo_v2; found {model}")
+    named = {"backbone": backbone, "alpha": alpha}
+    options = {name: value for name, value in named.items() if value is not None} | dict(options or {})
+    for name in options:
+        if name in GIVEN:
+            raise TrainingError(f"{name} is no option to choose: it comes of {GIVEN[name]}")
     known = None if tree is None else read_tree(Path(tree))
     source = {"path": data, "split": split, "validation": validation, "classified": classified}
     with processes(device) as own, one_thread_in_opencv():
@@ -113,14 +121,14 @@ def train(
                 raise TrainingError(f"{model} is a segmenter; a loss's switches are for detectors")
             settings = segmentation.sized(settings)
             dataset, held_out = _mapped(dataset, held_out)
-            about = segmentation.describe(model, dataset, settings, backbone, alpha)
+            about = segmentation.describe(model, dataset, settings, options)
         elif model in backbones.ARCHITECTURES:
-            if backbone is not None or switches:
+            if "backbone" in options or switches:
                 raise TrainingError(f"{model} is a classifier; a backbone and a loss's switches are for detectors")
-            about = classification.describe(model, dataset, alpha)
+            about = classification.describe(model, dataset, options)
         else:
             parents = known and known.parents
-            about = detection.describe(model, dataset, settings, backbone, alpha, paper, switches, parents)
+            about = detection.describe(model, dataset, settings, options, paper, switches, parents)
         about["data"] = {
             **source,
             "path": str(Path(data).resolve()),
