@@ -4,32 +4,41 @@ At least 0.95 for the YOLOs, 0.9 for the others, and 0.8 for masks. On a MobileN
 takes minutes, without augmentation and dropout. A cell of YOLOv1 has one class and one object, one of YOLOv2 one object an
 anchor; what shares them cannot be learned. So both get 32 pictures in which no two objects have their centres in one cell,
 of 5 x 5 at 320 x 320, of 13 x 13 at 416 x 416. A localizer is to find the largest object. Mask R-CNN gets pictures of
-coco-tiny, which has masks.
+coco-tiny, which has masks. Of R-CNN the SVMs and regressions alone are learned, on features of ImageNet's MobileNet and the
+regions of selective search.
 
 python benchmarks/overfit.py --model yolo_v3
 """
 
 import argparse
 import dataclasses
+import json
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import nn
 
 import onelook
 from common import shared, show
+from onelook import tflite
 from onelook.data import Dataset, Sample, read, write
 from onelook.data.augment import Augmentation
+from onelook.detectors import rcnn, rcnn_fit
+from onelook.runtime.picture import Pixels
+from onelook.runtime.picture import read as read_picture
 from onelook.training import Settings
 
 PICTURES, COPIES = 32, 8  # each is seen so often an epoch: at the end of an epoch a run writes hundreds of megabytes
 STILL = Augmentation(flip=0, hue=0, saturation=0, value=0, translate=0, scale=0, mosaic=0)
 BACKBONE: dict[str, Any] = {"backbone": "mobilenet_v1", "alpha": 0.5}
 WEIGHTS = "weights/tflite/mobilenet_v1_0.5_160_quant.tflite"
+SQUARE, COST, LEAST = 128, 0.1, -1.0  # of R-CNN: side of its regions, cost of the SVMs' errors, least score
 CELLS = {"yolo_v1": 5, "yolo_v2": 13}  # rows and columns
 SLOW = "localizer", "faster_rcnn", "mask_rcnn"  # to learn: their backbone has ImageNet's weights
 STRETCHED = "yolo_v1", "ssd", "ssdlite", "m2det", "localizer"  # as in their papers
@@ -38,6 +47,7 @@ RUNS: dict[str, dict[str, Any]] = {
     "yolo_v1": {"size": (320, 320), "epochs": 28, "batch": 16, "learning_rate": 1.5e-4},
     "yolo_v2": {"size": (416, 416), "epochs": 19, "batch": 8, "learning_rate": 3e-3},
     "yolo_v3": {"size": (416, 416), "epochs": 19, "batch": 8, "learning_rate": 3e-3},
+    "rcnn": {},
     "localizer": {"size": (224, 224), "epochs": 60, "batch": 8, "learning_rate": 1e-3},
     "ssd": {"size": (300, 300), "epochs": 12, "batch": 8, "learning_rate": 1e-4},
     "ssdlite": {"size": (320, 320), "epochs": 19, "batch": 8, "learning_rate": 3e-3},
@@ -71,6 +81,48 @@ def pictures(model: str) -> Dataset:
     return dataclasses.replace(whole, samples=tuple(fitting[:PICTURES]), split="train")
 
 
+def learn_rcnn(data: Dataset, results: Path) -> None:
+    """Train R-CNN, and write what it finds in the same pictures as COCO results."""
+    network = rcnn.RegionClassifier(tflite.load(shared(WEIGHTS)).network, len(data.names), SQUARE)
+    pictures = [rcnn_fit.Labelled(read_picture(str(s.image)), s.boxes, s.classes) for s in data.samples]
+    proposals = {id(one.image): rcnn.propose(one.image) for one in pictures}
+
+    def look_up(image: Pixels) -> NDArray[np.float32]:
+        return proposals[id(image)]
+
+    rcnn_fit.fit(network, pictures, look_up, COST)
+    found = [rcnn.detect(network, one.image, data.names, look_up, LEAST) for one in pictures]
+    rows = [row for sample, own in zip(data.samples, found, strict=True) for row in own.to_coco(sample.image.stem)]
+    results.write_text(json.dumps(rows))
+
+
+def learn(model: str, data: Dataset, folder: Path) -> list[Mapping[str, float]]:
+    """Train a detector, and measure it on the same pictures: boxes, and masks if it has them."""
+    write([data], folder / "once", "coco")
+    copies = dataclasses.replace(data, samples=data.samples * COPIES)
+    write([copies], folder / "data", "coco")
+    resize = "stretch" if model in STRETCHED else "letterbox"
+    settings = Settings(
+        weight_decay=0.0,
+        average=0.0,  # of so few steps it would lag behind
+        augmentation=dataclasses.replace(STILL, resize=resize),
+        **RUNS[model],
+    )
+    result = onelook.train(
+        folder / "data",
+        model,
+        settings=settings,
+        validation=None,
+        folder=folder / "run",
+        weights=shared(WEIGHTS) if model in SLOW else None,
+        options=OPTIONS.get(model),
+        **({} if model == "ssd" else BACKBONE),
+    )
+    assert result.model is not None
+    metrics = ("coco", "coco-masks") if model == "mask_rcnn" else ("coco",)
+    return [onelook.evaluate(result.model, folder / "once", "train", own).numbers for own in metrics]
+
+
 def main() -> None:
     """Measure, print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -80,30 +132,13 @@ def main() -> None:
     for model in parser.parse_args().model:
         with tempfile.TemporaryDirectory() as folder:
             data = pictures(model)
-            write([data], Path(folder) / "once", "coco")
-            copies = dataclasses.replace(data, samples=data.samples * COPIES)
-            write([copies], Path(folder) / "data", "coco")
-            resize = "stretch" if model in STRETCHED else "letterbox"
-            settings = Settings(
-                weight_decay=0.0,
-                average=0.0,  # of so few steps it would lag behind
-                augmentation=dataclasses.replace(STILL, resize=resize),
-                **RUNS[model],
-            )
             start = time.perf_counter()
-            result = onelook.train(
-                Path(folder) / "data",
-                model,
-                settings=settings,
-                validation=None,
-                folder=Path(folder) / "run",
-                weights=shared(WEIGHTS) if model in SLOW else None,
-                **({} if model == "ssd" else BACKBONE),
-                options=OPTIONS.get(model),
-            )
-            assert result.model is not None
-            metrics = ("coco", "coco-masks") if model == "mask_rcnn" else ("coco",)
-            scores = [onelook.evaluate(result.model, Path(folder) / "once", "train", own).numbers for own in metrics]
+            if model == "rcnn":
+                results = Path(folder) / "results.json"
+                learn_rcnn(data, results)
+                scores = [onelook.evaluate(results, data, metric="coco").numbers]
+            else:
+                scores = learn(model, data, Path(folder))
             minutes = (time.perf_counter() - start) / 60
         row = (
             model,

@@ -29,6 +29,8 @@ from onelook.export.regions import export_regions
 from onelook.nn.conv import ConvBlock
 from onelook.nn.init import he_normal
 
+NAMES = "one", "two", "three"
+
 
 @pytest.fixture(autouse=True, scope="module")
 def one_thread() -> Iterator[None]:
@@ -270,14 +272,15 @@ def test_it_finds_the_rectangles_that_it_has_seen() -> None:
     network, pictures, look_up = learned()
     found = total = 0
     for one in pictures:
-        boxes, scores, classes = detect(network, one.image, look_up, -0.5)
-        assert (np.diff(scores) <= 0).all()
-        assert (boxes.dtype, scores.dtype, classes.dtype) == (np.float32, np.float32, np.int64)
+        detections = detect(network, one.image, NAMES, look_up, -0.5)
+        assert (np.diff(detections.scores) <= 0).all()
+        assert detections.image is one.image
+        assert detections.class_names == NAMES
         total += len(one.boxes)
         for truth, label in zip(one.boxes, one.classes, strict=True):
             near = [
                 naive.iou(tuple(map(float, box)), tuple(map(float, truth))) > 0.5  # type: ignore[arg-type]
-                for box in boxes[classes == label]
+                for box in detections.boxes[detections.classes == label]
             ]
             found += any(near)
     assert found / total > 0.7
@@ -334,7 +337,7 @@ def test_a_class_without_objects_leaves_boxes_as_they_are() -> None:
     assert network.boxes.weight[:12].any()
     assert not network.boxes.weight[12:].any()
     assert not network.boxes.bias[12:].any()
-    assert all(3 not in detect(network, one.image, look_up)[2] for one in pictures)
+    assert all(3 not in detect(network, one.image, (*NAMES, "fourth"), look_up).classes for one in pictures)
 
 
 def mined(count: int = 30) -> tuple[Mining, Tensor]:
@@ -396,7 +399,7 @@ def test_pictures_without_objects_are_refused_or_negatives_alone() -> None:
     network, pictures, look_up = learned(2)
     boxes = np.array([[0, 0, 20, 20], [5, 5, 60, 60]], np.float32)
     fit(network, [*pictures, empty], lambda image: boxes if image is empty.image else look_up(image))
-    assert len(detect(network, empty.image, lambda image: boxes)[0]) == 0
+    assert len(detect(network, empty.image, NAMES, lambda image: boxes)) == 0
 
 
 def test_fine_tuning_teaches_the_backbone_the_classes_of_regions(monkeypatch: pytest.MonkeyPatch) -> None:

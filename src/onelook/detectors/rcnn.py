@@ -23,6 +23,7 @@ from onelook.detectors.selective_search import selective_search
 from onelook.errors import CheckpointError
 from onelook.nms import nms
 from onelook.runtime import atomic
+from onelook.runtime.detections import Detections
 from onelook.runtime.picture import Pixels, shown
 from onelook.runtime.session import FORMAT
 
@@ -132,21 +133,23 @@ def propose(image: Pixels) -> Boxes:
 def detect(
     network: RegionClassifier,
     image: Pixels,
+    names: Sequence[str],
     propose: Propose = propose,
     score_threshold: float = 0.0,
     iou_threshold: float = 0.3,
-) -> tuple[Boxes, NDArray[np.float32], NDArray[np.int64]]:
+) -> Detections:
     """The objects in a picture (section 2.2), the surest first.
 
     Args:
         network: trained by `onelook.detectors.rcnn_fit.fit`.
         image: RGB uint8 [H, W, 3].
+        names: of the classes.
         propose: gives the regions.
         score_threshold: an SVM's score above which a region is of its class; those of VOC's figures have none.
         iou_threshold: of the suppression among those of one class.
 
     Returns:
-        Boxes float32 [K, 4] xyxy in pixels of the picture, scores float32 [K], of any range, classes int64 [K].
+        What was found, with the picture; scores are those of SVMs, of any range.
     """
     network.eval()
     regions = propose(image)
@@ -156,7 +159,9 @@ def detect(
     region, classes = (raw[0] > score_threshold).nonzero(as_tuple=True)
     boxes, scores = refined[region, classes], raw[0][region, classes]
     kept = nms(boxes, scores, iou_threshold, classes)
-    return boxes[kept].numpy(), scores[kept].numpy(), classes[kept].numpy()
+    boxes, scores, classes = boxes[kept], scores[kept], classes[kept]
+    height, width = image.shape[:2]
+    return Detections(boxes.numpy(), scores.numpy(), classes.numpy(), tuple(names), width, height, image=image)
 
 
 def save(
