@@ -4,7 +4,7 @@ A rounded value goes through QuantizeLinear and DequantizeLinear (QDQ); engines 
 whole-number arithmetic. Jacob et al., 2017, arXiv:1712.05877, section 2.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,7 +38,7 @@ class Plan:
     ends: tuple[str, ...]
 
 
-def plan(graph: onnx.GraphProto, first: int = 0) -> Plan:
+def plan(graph: onnx.GraphProto, in_float: Container[str] = ()) -> Plan:
     """Choose what becomes int8: the convolutions, and the sums, pools and joins between them.
 
     The last convolutions, behind which there is no other, stay float, as do the pixels' scaling before the first one,
@@ -46,7 +46,7 @@ def plan(graph: onnx.GraphProto, first: int = 0) -> Plan:
 
     Args:
         graph: of a model file, in order.
-        first: how many of the first convolutions stay float too.
+        in_float: what the convolutions give that stay float too.
     """
     constants = {tensor.name for tensor in graph.initializer} | {""}
     users: dict[str, list[onnx.NodeProto]] = {}
@@ -71,8 +71,7 @@ def plan(graph: onnx.GraphProto, first: int = 0) -> Plan:
         if not node.output or node.output[0] not in leads_on:
             continue
         if node.op_type == "Conv" and node.input[1] in constants:
-            if first > 0:
-                first -= 1
+            if node.output[0] in in_float:
                 continue
             body.add(node.output[0])
             convolutions.append(node.output[0])
