@@ -252,7 +252,7 @@ def test_a_few_steps_lower_the_loss_on_a_picture(separable: bool) -> None:
     image, labels = torch.rand(4, 3, *SIZE), naive.as_targets(naive.things(SIZE, 3))
     labels = labels._replace(boxes=labels.boxes.float())
     optimizer, loss, totals = torch.optim.AdamW(model.parameters(), 2e-3), RetinaNetLoss(model.priors), []
-    for _ in range(15):
+    for _ in range(40):
         total = torch.stack(list(loss(model(image), labels, SIZE).values())).sum()
         optimizer.zero_grad()
         total.backward()
