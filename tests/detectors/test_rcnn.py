@@ -274,6 +274,8 @@ def test_it_finds_the_rectangles_that_it_has_seen() -> None:
     for one in pictures:
         detections = detect(network, one.image, NAMES, look_up, -0.5)
         assert (np.diff(detections.scores) <= 0).all()
+        arrays = detections.boxes, detections.scores, detections.classes
+        assert tuple(array.dtype for array in arrays) == (np.float32, np.float32, np.int64)
         assert detections.image is one.image
         assert detections.class_names == NAMES
         total += len(one.boxes)

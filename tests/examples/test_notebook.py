@@ -50,7 +50,8 @@ def check(steps: dict[str, Step]) -> None:
     assert yolo.runs == masks.runs == 1
     assert min(windows.right, rcnn.right) >= 16
     assert min(yolo.right, masks.right) >= 20
-    assert all(one.wrong < one.right for one in steps.values())  # how many depends on the processor's rounding
+    assert max(windows.wrong, rcnn.wrong, yolo.wrong) <= 12
+    assert masks.wrong < masks.right  # how many depends on the processor's rounding: 14 without AVX-512
 
 
 @pytest.fixture(scope="module")
