@@ -137,13 +137,15 @@ class Mining:
     Args:
         positives: features of the objects [M, D].
         signs: [M, C], 1 in the class of each, else 0.
-        svms: of C classes on D features, trained in place; zeros at first, to which every negative is hard.
+        svms: of C classes on D features, trained in place; zeros at first, to which every negative is hard. Of a class
+            without positives there is nothing to learn: its SVM says -1 of everything.
         cost: of their errors.
     """
 
     def __init__(self, positives: Tensor, signs: Tensor, svms: nn.Linear, cost: float):
         self.features, self.signs, self.svms, self.cost = positives, signs, svms, cost
         self.new = 0
+        svms.bias[~(signs > 0).any(dim=0)] = -1
 
     def add(self, features: Tensor, negative: Tensor) -> None:
         """Take in what is hard of the regions of a picture.
@@ -163,7 +165,7 @@ class Mining:
 
     def train(self) -> None:
         """Train the SVMs on what there is."""
-        weight, bias = svms(self.features, self.signs, self.cost, POSITIVE)
+        weight, bias = svms(self.features, self.signs, self.cost, POSITIVE, (self.svms.weight, self.svms.bias))
         self.svms.weight.copy_(weight)
         self.svms.bias.copy_(bias)
         self.new = 0
