@@ -150,7 +150,9 @@ def test_streams_keep_the_order_past_a_broken_picture(
     (folder / "3.png").write_bytes(b"broken")
     classifier = Classifier(classifier_file(fixed), engine, threads=threads)
     errors: list[SourceError] = []
-    found = list(classifier.stream([folder, folder / "gone.jpg"], batch, errors.append, keep_images=True))
+    found = list(
+        classifier.stream([folder, folder / "gone.jpg"], batch=batch, on_error=errors.append, keep_images=True)
+    )
     assert [Path(one.source).stem for one in found] == ["0", "1", "2", "4", "5", "6"]
     for one in found:
         assert_same(one, expected(photograph(int(Path(one.source).stem))))

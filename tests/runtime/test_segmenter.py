@@ -102,7 +102,7 @@ def test_streams_keep_the_order_past_a_broken_picture(semantic_file: Path, tmp_p
     segmenter = Segmenter(semantic_file, "onnxruntime", threads=2)
     for batch in (1, 3):
         errors: list[SourceError] = []
-        found = list(segmenter.stream(tmp_path, batch, errors.append, keep_images=True))
+        found = list(segmenter.stream(tmp_path, batch=batch, on_error=errors.append, keep_images=True))
         assert [Path(one.source).stem for one in found] == ["0", "1", "2", "4"]
         for one in found:
             image = photograph(int(Path(one.source).stem))

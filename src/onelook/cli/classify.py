@@ -42,7 +42,7 @@ def classify(
 
     def stream(on_error: OnError) -> "Generator[Classification]":
         results: Generator[Classification] = classifier.stream(
-            list(sources), batch, on_error, keep_images="jpg" in formats
+            list(sources), batch=batch, on_error=on_error, keep_images="jpg" in formats
         )
         return (dataclasses.replace(found, shown=top) for found in results)
 

@@ -64,7 +64,7 @@ def detect(
 
     def stream(on_error: OnError) -> "Generator[Detections]":
         results: Generator[Detections] = detector.stream(
-            list(sources), threshold, iou, size, batch, on_error, keep_images="jpg" in formats
+            list(sources), threshold, iou, size, batch=batch, on_error=on_error, keep_images="jpg" in formats
         )
         return results if wanted is None else (found.filter(names=wanted) for found in results)
 

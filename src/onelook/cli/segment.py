@@ -49,7 +49,7 @@ def segment(
 
         def regions(on_error: OnError) -> "Generator[Segmentation]":
             results: Generator[Segmentation] = loaded.stream(
-                list(sources), batch, on_error, keep_images="jpg" in formats
+                list(sources), batch=batch, on_error=on_error, keep_images="jpg" in formats
             )
             return results
 

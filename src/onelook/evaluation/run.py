@@ -158,7 +158,7 @@ def _detector(
     results: dict[str, Found] = {}
     errors: list[SourceError] = []
     start = time.perf_counter()
-    stream = model.stream(_images(dataset.samples), SCORE_THRESHOLD, None, size, batch, errors.append)
+    stream = model.stream(_images(dataset.samples), SCORE_THRESHOLD, size=size, batch=batch, on_error=errors.append)
     for one in stream:
         kinds = matched[one.classes]
         # The highest scores are first.
@@ -203,7 +203,7 @@ def _classifier(model: Classifier, dataset: Dataset, batch: int, step: Step | No
     results: dict[str, NDArray[np.int64]] = {}
     errors: list[SourceError] = []
     start = time.perf_counter()
-    for one in model.stream(_images(dataset.samples), batch, errors.append):
+    for one in model.stream(_images(dataset.samples), batch=batch, on_error=errors.append):
         results[one.source] = number[np.argsort(-one.probabilities, kind="stable")[:5]]
         if step:
             step()
@@ -229,7 +229,7 @@ def _segmenter(model: Segmenter, dataset: Dataset, batch: int, step: Step | None
     classes = len(model.info.names)
     confusion, seen = np.zeros((classes, classes), np.int64), []
     start = time.perf_counter()
-    for one in model.stream(_images(mapped), batch, errors.append):
+    for one in model.stream(_images(mapped), batch=batch, on_error=errors.append):
         sample = by_image[one.source]
         truth = table[load_class_map(sample, (one.height, one.width))]
         confusion += mean_iou([truth], [one.mask], model.info.names).confusion

@@ -50,7 +50,7 @@ class Detector(Model[Detections]):
         Raises:
             SourceError: a picture cannot be read.
         """
-        return self._call(source, partial(self._detect, self._settings(score_threshold, iou_threshold, size)))
+        return self._call(source, partial(self._run, settings=self._settings(score_threshold, iou_threshold, size)))
 
     def stream(
         self,
@@ -58,25 +58,18 @@ class Detector(Model[Detections]):
         score_threshold: float | None = None,
         iou_threshold: float | None = None,
         size: int | tuple[int, int] | None = None,
+        *,
         batch: int = 1,
         on_error: Callable[[SourceError], None] | None = None,
         keep_images: bool | None = None,
     ) -> Generator[Detections]:
-        """The detections of picture after picture, in order and in constant memory.
-
-        Pictures are decoded and searched in threads while the caller works on earlier ones.
+        """The detections of picture after picture, in order and in constant memory; see `Model.stream`.
 
         Args:
             source, score_threshold, iou_threshold, size: as of a call; endless sources too.
-            batch: pictures a run of the model; more than 1 pays on a GPU.
-            on_error: called with the error of each picture that cannot be read, which is then passed over; without
-                it the first such error is raised.
-            keep_images: whether results hold their pictures in `image`: True for a caller that draws them all, False for
-                one that draws none; None for pictures that are in no file. A result that does not hold its file's
-                picture reads it again to be drawn. A large JPEG is decoded no larger than the model needs, which for
-                the photographs of a phone is several times as fast; one that is held is decoded in full besides.
+            batch, on_error, keep_images: as of `Model.stream`.
         """
-        work = partial(self._detect, self._settings(score_threshold, iou_threshold, size))
+        work = partial(self._run, settings=self._settings(score_threshold, iou_threshold, size))
         return self._stream(pictures(source), work, check_batch(batch), on_error, keep_images)
 
     def batch(
@@ -88,12 +81,13 @@ class Detector(Model[Detections]):
         size: int | tuple[int, int] | None = None,
     ) -> list[Detections | SourceError]:
         """See `Model.batch`."""
-        return self._detect(self._settings(score_threshold, iou_threshold, size), session, some, keep_images=False)
+        settings = self._settings(score_threshold, iou_threshold, size)
+        return self._run(session, some, keep_images=False, settings=settings)
 
-    def _detect(
-        self, settings: _Settings, session: Session, some: list[Picture], keep_images: bool | None
+    def _run(
+        self, session: Session, some: list[Picture], keep_images: bool | None, settings: _Settings | None = None
     ) -> list[Detections | SourceError]:
-        info = session.info
+        info, settings = session.info, settings or self._settings()
         canvas, loaded = load_pictures(some, info, settings.size, keep_images)
         boxes, scores, classes, batch_index, *more = session.run(
             canvas, settings.score_threshold, settings.iou_threshold
@@ -118,7 +112,10 @@ class Detector(Model[Detections]):
         return collect(some, loaded, detections)
 
     def _settings(
-        self, score_threshold: float | None, iou_threshold: float | None, size: int | tuple[int, int] | None
+        self,
+        score_threshold: float | None = None,
+        iou_threshold: float | None = None,
+        size: int | tuple[int, int] | None = None,
     ) -> _Settings:
         score = self.info.score_threshold if score_threshold is None else score_threshold
         iou = self.info.iou_threshold if iou_threshold is None else iou_threshold

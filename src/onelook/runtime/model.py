@@ -69,18 +69,58 @@ class Model(ABC, Generic[Result]):
         name = type(self).__name__
         return f"{name}({str(self._path)!r}, {len(self.info.names)} classes, {width}x{height}, {self.engine})"
 
-    @abstractmethod
-    def batch(self, some: list[Picture], session: Session, *args: Any, **options: Any) -> list[Result | SourceError]:
+    def __call__(self, source: Any) -> Any:
+        """Look at a picture, or at each of many.
+
+        Args:
+            source: a path, URL, bytes, RGB array uint8 [H, W, 3] or PIL image gives one result; a list of those, a folder,
+                a pattern or a video gives a list of them. See `onelook.runtime.sources.pictures`; for long and endless
+                sources see `stream`.
+
+        Raises:
+            SourceError: a picture cannot be read.
+        """
+        return self._call(source, self._run)
+
+    def stream(
+        self,
+        source: Any,
+        *,
+        batch: int = 1,
+        on_error: Callable[[SourceError], None] | None = None,
+        keep_images: bool | None = None,
+    ) -> Generator[Result]:
+        """The results of picture after picture, in order and in constant memory.
+
+        Pictures are decoded and looked at in threads while the caller works on earlier ones.
+
+        Args:
+            source: as of a call; endless sources too.
+            batch: pictures a run of the model; more than 1 pays on a GPU.
+            on_error: called with the error of each picture that cannot be read, which is then passed over; without
+                it the first such error is raised.
+            keep_images: whether results hold their pictures in `image`: True for a caller that draws them all, False for
+                one that draws none; None for pictures that are in no file. A result that does not hold its file's
+                picture reads it again to be drawn. A large JPEG is decoded no larger than the model needs, which for
+                the photographs of a phone is several times as fast; one that is held is decoded in full besides.
+        """
+        return self._stream(pictures(source), self._run, check_batch(batch), on_error, keep_images)
+
+    def batch(self, some: list[Picture], session: Session) -> list[Result | SourceError]:
         """One run of the model over some pictures, which the results do not hold.
 
         Args:
             some: at most as many as the model file takes.
             session: as `session` gives it.
-            args, options: of a call, but for its source.
 
         Returns:
             For each picture its result, or why it could not be read.
         """
+        return self._run(session, some, keep_images=False)
+
+    @abstractmethod
+    def _run(self, session: Session, some: list[Picture], keep_images: bool | None) -> list[Result | SourceError]:
+        """See `Work`."""
 
     def _call(self, source: Any, work: Work) -> Any:
         """One result for a picture, else a list of them."""

@@ -80,8 +80,8 @@ class Worker:
             settings.score_threshold,
             settings.iou_threshold,
             (height, width),
-            self._order.batch,
-            on_error,
+            batch=self._order.batch,
+            on_error=on_error,
             keep_images=False,
         )
         return results if settings.classes is None else (found.filter(names=settings.classes) for found in results)
