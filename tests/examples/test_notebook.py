@@ -50,8 +50,7 @@ def check(steps: dict[str, Step]) -> None:
     assert yolo.runs == masks.runs == 1
     assert min(windows.right, rcnn.right) >= 16
     assert min(yolo.right, masks.right) >= 20
-    assert max(windows.wrong, rcnn.wrong, yolo.wrong) <= 12
-    assert masks.wrong < masks.right  # how many depends on the processor's rounding: 14 without AVX-512
+    assert max(step.wrong for step in steps.values()) <= 12
 
 
 @pytest.fixture(scope="module")
