@@ -93,6 +93,13 @@ def test_offsets_are_those_of_equation_2_and_decode_to_the_box(
     torch.testing.assert_close(decoded, truth, rtol=1e-9, atol=1e-9)
 
 
+@given(st.lists(st.floats(-1e6, 1e6, width=32), min_size=4, max_size=4), st.sampled_from([0.0, 1e-3, 500.0]))
+def test_whatever_a_network_says_decodes_to_numbers(offsets: list[float], side: float) -> None:
+    boxes = Priors(SHAPES).decode(torch.tensor(offsets), torch.tensor((250.0, 250.0, side, side)))
+    assert boxes.isfinite().all()
+    assert (boxes[2:] >= boxes[:2]).all()
+
+
 def naive_match(overlap: list[list[float]], positive: float, negative: float) -> list[int]:
     """Pairs of an object and a prior, the best first, each used once; then what is left by the two thresholds."""
     if not overlap:

@@ -13,6 +13,7 @@ from onelook.nn.decode import Size
 
 Shapes = tuple[tuple[float, float], ...]  # width and height of each prior at every place of one map
 
+LARGEST = 10.0  # logarithm of a side over its prior's; larger than any picture, and far from where exp overflows
 BACKGROUND, IGNORED = -1, -2  # what a prior is matched with that answers for no object
 
 
@@ -107,11 +108,15 @@ class Priors:
         return torch.cat(((centre - middle) / extent / of_centre, (sides / extent).log() / of_sides), dim=-1)
 
     def decode(self, offsets: Tensor, priors: Tensor) -> Tensor:
-        """Offsets [..., 4] from priors of centre and sides in pixels [..., 4] -> boxes xyxy in pixels [..., 4]."""
+        """Offsets [..., 4] from priors of centre and sides in pixels [..., 4] -> boxes xyxy in pixels [..., 4].
+
+        Any finite offsets give finite boxes: no side becomes more than 22,000 times as long as its prior's.
+        """
         centre, sides = offsets.chunk(2, dim=-1)
         middle, extent = priors.chunk(2, dim=-1)
         of_centre, of_sides = self.variances
-        return cxcywh_to_xyxy(torch.cat((middle + centre * of_centre * extent, (sides * of_sides).exp() * extent), -1))
+        grown = (sides * of_sides).clamp(max=LARGEST).exp()
+        return cxcywh_to_xyxy(torch.cat((middle + centre * of_centre * extent, grown * extent), dim=-1))
 
 
 @torch.no_grad()
