@@ -19,7 +19,7 @@ from onelook.errors import TrainingError
 from onelook.export import export_detector
 from onelook.nn.masks import paste
 from onelook.runtime.session import open_session
-from small_rcnn import SIZE, agree, awake, in_torch, with_masks
+from small_rcnn import PYRAMID_ANCHORS, SIZE, agree, awake, backbone, in_torch, with_masks
 
 OBJECTS = torch.tensor([[10.0, 12.0, 50.0, 40.0], [60.0, 20.0, 120.0, 90.0]])
 LABELS = torch.tensor([2, 0])
@@ -193,3 +193,16 @@ def test_the_file_gives_the_masks_that_torch_gives(tmp_path: Path, fixed: int | 
         assert threshold == 1 or sure.mean() > 0.9
         assert np.array_equal(found[4][places][sure], (expected.numpy() > 0.5)[sure])
         assert threshold == 1 or 0.001 < found[4].mean() < 0.95
+
+
+def test_the_file_gives_masks_to_the_100_best_detections_of_a_picture(tmp_path: Path) -> None:
+    network = awake(MaskRcnn(backbone(), 3, 8, 16, anchors=PYRAMID_ANCHORS, proposals=60), 0.3)
+    path = export_detector(network, tmp_path / "x.onnx", ("a", "b", "c"), SIZE)
+    images = np.random.default_rng(0).integers(0, 256, (2, *SIZE, 3), np.uint8)
+    everything = in_torch(network, images, 0.0, 1.0)
+    _, scores, classes, batch_index, masks = open_session(path, "onnxruntime").run(images, 0.0, 1.0)
+    assert len(masks) == len(classes) == 200
+    for i in range(2):
+        own = everything[1][everything[3] == i]
+        assert len(own) > 150
+        np.testing.assert_allclose(scores[batch_index == i], own[:100], atol=1e-4)

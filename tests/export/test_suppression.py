@@ -26,6 +26,7 @@ def naive(
     score_threshold: float,
     iou_threshold: float,
     beta: float | None,
+    most: int | None,
 ) -> list[Detection]:
     kept: list[Detection] = []
     for b in range(len(boxes)):
@@ -37,7 +38,7 @@ def naive(
             rivals = (boxes[b, k].astype(float) / extent[b] for _, k, other in mine if other == c)
             if all(overlap(p, q, beta) <= iou_threshold for q in rivals):
                 mine.append((b, n, c))
-        kept += mine
+        kept += mine[:most]
     return kept
 
 
@@ -76,11 +77,16 @@ def beta(request: pytest.FixtureRequest) -> float | None:
     return request.param
 
 
+@pytest.fixture(scope="module", params=[None, 7], ids=["all", "seven"])
+def most(request: pytest.FixtureRequest) -> int | None:
+    return request.param
+
+
 @pytest.fixture(scope="module", params=["onnxruntime", "openvino"])
 def run(
-    request: pytest.FixtureRequest, beta: float | None, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest, beta: float | None, most: int | None, tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[[dict[str, Any]], Arrays]:
-    model = suppression(beta)
+    model = suppression(beta, most)
     onnx.checker.check_model(model, full_check=True)
     if request.param == "onnxruntime":
         return in_onnxruntime(model)
@@ -111,6 +117,7 @@ def feed(boxes: NDArray[Any], scores: NDArray[Any], extent: NDArray[Any], score:
 def test_detections_are_those_of_the_naive_loop(
     run: Callable[[dict[str, Any]], Arrays],
     beta: float | None,
+    most: int | None,
     seed: int,
     batch: int,
     boxes: int,
@@ -125,7 +132,7 @@ def test_detections_are_those_of_the_naive_loop(
     width_height = rng.integers(60, 120, (batch, 2))
     extent = np.concatenate((width_height, width_height), -1)
     found = run(feed(all_boxes, all_scores, extent, threshold, iou))
-    expected = naive(all_boxes, all_scores, extent, np.float32(threshold), float(np.float32(iou)), beta)
+    expected = naive(all_boxes, all_scores, extent, np.float32(threshold), float(np.float32(iou)), beta, most)
     assert list(zip(found[3].tolist(), found[2].tolist(), strict=True)) == [(b, c) for b, _, c in expected]
     if expected:
         rows = np.array(expected)
@@ -145,10 +152,10 @@ def test_boxes_without_area_suppress_nothing(run: Callable[[dict[str, Any]], Arr
     assert sorted(found[1].tolist()) == pytest.approx([0.5, 0.6, 0.7, 0.8, 0.9])
 
 
-def test_a_flood_of_candidates_is_cut_to_the_best(run: Callable[[dict[str, Any]], Arrays]) -> None:
+def test_a_flood_of_candidates_is_cut_to_the_best(run: Callable[[dict[str, Any]], Arrays], most: int | None) -> None:
     count = 3 * CANDIDATES
     corner = np.arange(count)[:, None] * 20.0
     boxes = np.concatenate((corner, corner * 0, corner + 10, corner * 0 + 10), -1)[None]
     scores = np.random.default_rng(0).permutation(np.linspace(0.3, 0.9, count)).reshape(1, count, 1)
     found = run(feed(boxes, scores, np.ones((1, 4)), 0.1, 0.3))
-    np.testing.assert_allclose(found[1], np.sort(scores.ravel())[::-1][:CANDIDATES].astype(np.float32))
+    np.testing.assert_allclose(found[1], np.sort(scores.ravel())[::-1][: most or CANDIDATES].astype(np.float32))

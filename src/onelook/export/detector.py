@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from onelook.export.graph import trace, write
-from onelook.export.masks import append_masks, maps_of
+from onelook.export.masks import MOST, append_masks, maps_of
 from onelook.export.suppression import suppression
 from onelook.nn.conv import fold_batch_norm
 from onelook.runtime.resize import GREY
@@ -77,7 +77,7 @@ def export_detector(
 
     Args:
         detector: a module with the methods of `Detector`; it is left as it is. With those of `WithMasks` besides, the file
-            gives a mask for each detection, too.
+            gives a mask for each detection, too, and no more than the 100 best detections of a picture.
         path: of the file, written beside and renamed.
         names: of the classes.
         size: height and width of the input, pixels; with `dynamic_size` the one that users get unless they ask.
@@ -109,7 +109,7 @@ def export_detector(
     folded = fold_batch_norm(detector)
     maps = _examples(folded, size, batch or 2)
     network = trace(_PixelsToCandidates(folded), (*CANDIDATES, *maps), size, dynamic_size, batch)
-    model = _join(network, suppression(diou_beta), (*OUTPUTS["detect"], *maps))
+    model = _join(network, suppression(diou_beta, MOST if maps else None), (*OUTPUTS["detect"], *maps))
     if maps:
         model = append_masks(model, folded, maps, size, batch)
     return write(model, metadata, path, half)

@@ -13,6 +13,7 @@ from onelook.nn.masks import paste
 from onelook.runtime.session import MASKS, OUTPUTS
 
 THRESHOLD = 0.5  # of the probabilities: He et al., 2017 (arXiv:1703.06870), section 3.1, "Inference"
+MOST = 100  # "the mask branch is then applied to the highest scoring 100 detection boxes", there
 INPUTS = ("boxes", "classes", "batch_index")  # of the detections
 
 

@@ -36,6 +36,15 @@ _DIOU = """
     overlap = Sub(iou, penalty)
 """
 
+# The best detections of each picture.
+_CUT = """
+    most = Constant<value_int = {most}>()
+    detected_int = Cast<to = 7>(detected)
+    rank = CumSum(detected_int, one)
+    first_ranks = LessOrEqual(rank, most)
+    best_detected = And(detected, first_ranks)
+"""
+
 # The boxes and scores of all candidates, and the extent of the pictures within the input (w, h, w, h) -> the D
 # detections of all pictures, picture by picture, best first.
 _GRAPH = """
@@ -143,7 +152,8 @@ suppression (
     kept_row = Squeeze(kept, last)
     kept_scores = Mul(pair_scores, kept_row)
     detected = Greater(kept_scores, score_threshold)
-    found = NonZero(detected)
+    {cut}
+    found = NonZero({left})
     rows = Transpose(found)
     boxes = GatherND(pair_boxes, rows)
     scores = GatherND(pair_scores, rows)
@@ -153,11 +163,14 @@ suppression (
 """
 
 
-def suppression(diou_beta: float | None = None) -> onnx.ModelProto:
+def suppression(diou_beta: float | None = None, most: int | None = None) -> onnx.ModelProto:
     """The graph as a model of its own, to be joined to one that gives `all_boxes`, `all_scores` and `extent`.
 
     Args:
         diou_beta: the power of the penalty of DIoU-NMS; None takes the plain IoU.
+        most: detections of a picture, the best ones; all that are kept by default.
     """
     overlap = _IOU if diou_beta is None else _DIOU
-    return onnx.parser.parse_model(_GRAPH.format(candidates=CANDIDATES, overlap=overlap, beta=float(diou_beta or 1)))
+    cut, left = ("", "detected") if most is None else (_CUT.format(most=most), "best_detected")
+    graph = _GRAPH.format(candidates=CANDIDATES, overlap=overlap, beta=float(diou_beta or 1), cut=cut, left=left)
+    return onnx.parser.parse_model(graph)
