@@ -4,10 +4,8 @@ import torch
 from torch import Tensor
 
 MAX_STEPS = 100  # of Newton's method; about ten are enough for features of thousands of regions
-FALL, LEAST_STEP = (
-    1e-4,
-    1e-6,
-)  # share of its slope that the loss is to fall by (Armijo's rule), and of a step that is tried
+FALL = 1e-4  # share of its slope by which the loss is to fall: Armijo's rule
+LEAST_STEP = 1e-6  # share of a step that is still tried
 ENOUGH = 1e-12  # relative fall of the loss that is none
 
 
@@ -29,8 +27,9 @@ def svms(
         w [C, D] and b [C], in the type of the features.
     """
     classes, dimensions = signs.shape[1], features.shape[1]
-    w, b = start or (features.new_zeros(classes, dimensions), features.new_zeros(classes))
-    w, b, x = w.double(), b.double(), features.double()
+    start = start or (features.new_zeros(classes, dimensions), features.new_zeros(classes))
+    w, b = (part.to(torch.float64, copy=True) for part in start)
+    x = features.double()
     for c, y in enumerate(signs.double().unbind(1)):
         own = y != 0
         weights = cost * torch.where(y > 0, positive, 1.0)
