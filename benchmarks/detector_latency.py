@@ -2,8 +2,9 @@
 
 The weights are new, so that nothing is to be found. The model file runs in onelook's session, from pixels to boxes after
 suppression: in ONNX Runtime in float32, and in OpenVINO as with `--engine openvino --precision fastest`. Torch eager is the
-same module in evaluation mode on float32 input, and stops at the boxes before suppression. How far apart they are on a
-network is for the tests of `onelook.export` to say.
+same module in evaluation mode on float32 input, and stops at the boxes before suppression, but for a detector with masks:
+it suppresses then, and computes the masks of the best detections, as many as the model file does. How far apart they are on
+a network is for the tests of `onelook.export` to say.
 
 python benchmarks/detector_latency.py --only ssdlite retinanet
 """
@@ -17,15 +18,20 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor, nn
 
 from common import show, take_turns
 from onelook import detectors, segmenters
 from onelook.conversion import convert
+from onelook.export.masks import MOST, THRESHOLD
+from onelook.nms import nms
 from onelook.nn.count import multiply_adds
+from onelook.nn.masks import paste
 from onelook.runtime.session import open_session
 from onelook.trained import Trained, save
 
 CLASSES = tuple(map(str, range(20)))
+SCORE, OVERLAP = 0.5, 0.5  # thresholds
 V2: dict[str, Any] = {"backbone": "mobilenet_v2"}
 RESNET: dict[str, Any] = {"backbone": "resnet50"}
 NETWORKS: dict[str, tuple[str, int, dict[str, Any]]] = {  # name, side, options
@@ -48,6 +54,19 @@ NETWORKS: dict[str, tuple[str, int, dict[str, Any]]] = {  # name, side, options
 }
 
 
+def eager(network: nn.Module, image: Tensor, size: tuple[int, int]) -> Any:
+    """What torch makes of a picture [1, 3, H, W]."""
+    raw = network(image)
+    found = network.decode(raw, size)
+    if not hasattr(network, "masks"):
+        return found
+    boxes, scores = found[0][0], found[1][0]
+    box, classes = (scores > SCORE).nonzero(as_tuple=True)
+    best = nms(boxes[box], scores[box, classes], OVERLAP, classes)[:MOST]
+    boxes, classes = boxes[box[best]], classes[best]
+    return paste(network.masks(raw, boxes, classes, torch.zeros_like(classes)), boxes, size) >= THRESHOLD
+
+
 @torch.no_grad()
 def measure(name: str, side: int, options: dict[str, Any], rounds: int, folder: Path) -> tuple[float, ...]:
     """10^9 multiply-adds, and the milliseconds of the model file in both engines and of torch, medians."""
@@ -61,11 +80,11 @@ def measure(name: str, side: int, options: dict[str, Any], rounds: int, folder: 
     network.eval()
     pixels = np.random.default_rng(0).integers(0, 256, (1, side, side, 3), np.uint8)
     image = torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous() / 255
-    thresholds = () if create is segmenters.create else (0.5, 0.5)
+    thresholds = () if create is segmenters.create else (SCORE, OVERLAP)
     runs = {
         "exact": lambda: exact.run(pixels, *thresholds),
         "fastest": lambda: fastest.run(pixels, *thresholds),
-        "torch": lambda: network.decode(network(image), (side, side)),
+        "torch": lambda: eager(network, image, (side, side)),
     }
     times = {who: 1000 * statistics.median(some) for who, some in take_turns(runs, rounds).items()}
     return multiply_adds(network, (side, side)) / 1e9, times["exact"], times["fastest"], times["torch"]
