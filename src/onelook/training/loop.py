@@ -13,6 +13,7 @@ from onelook.training.distributed import anyone
 from onelook.training.job import Job
 from onelook.training.journal import Journal
 from onelook.training.loader import Loader
+from onelook.training.memory_format import fastest_format
 from onelook.training.optimizer import learning_rate
 from onelook.training.precision import DTYPES, fastest
 from onelook.training.run import Run
@@ -39,6 +40,7 @@ def fit(run: Run, job: Job, loader: Loader, journal: Journal, stop: Callable[[],
     """
     settings, processes, network = run.settings, run.processes, run.network
     parallel = network if processes.count == 1 else DistributedDataParallel(network)
+    layout = fastest_format(network, processes.device)
     dtype, saved = DTYPES[settings.precision or fastest(processes.device)], time.monotonic()
     for epoch in range(run.epoch, settings.epochs):
         if settings.patience and run.since_best >= settings.patience:
@@ -51,7 +53,7 @@ def fit(run: Run, job: Job, loader: Loader, journal: Journal, stop: Callable[[],
             for group in run.optimizer.param_groups:
                 group["lr"] = group["share"] * rate
             with memory_enough(settings):
-                image = batch.image.to(processes.device, non_blocking=True).float() / 255
+                image = batch.image.to(processes.device, torch.float32, non_blocking=True, memory_format=layout) / 255
                 with torch.autocast(processes.device.type, dtype, enabled=dtype is not None):
                     raw = parallel(image)
                 terms = job.loss(raw, batch.targets.to(processes.device), batch.size)

@@ -27,6 +27,7 @@ from onelook.training.journal import Journal
 from onelook.training.loader import Loader
 from onelook.training.loop import fit
 from onelook.training.memory import memory_kept
+from onelook.training.memory_format import fastest_format
 from onelook.training.run import Run, read_progress
 from onelook.training.settings import Settings, from_json
 from onelook.training.start import Weights, load_weights, recalibrate
@@ -185,7 +186,7 @@ def _go(
     origin = {"by": f"onelook {__version__}", "network": about["name"], "trained_on": dataset.path.name}
     job = kind.build(about, held_out.samples if held_out else (), settings, own, origin)
     loader = Loader(dataset.samples, settings, own, job.kind)
-    job.network.to(own.device, memory_format=torch.channels_last)
+    job.network.to(own.device, memory_format=fastest_format(job.network, own.device))
     if weights is not None:
         load_weights(job.network, weights)
         # In every process from the same pictures, or their statistics would differ.
