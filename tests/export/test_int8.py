@@ -4,6 +4,7 @@ import importlib.util
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from unittest.mock import Mock
 
 import cv2
 import numpy as np
@@ -199,6 +200,13 @@ def test_the_convolutions_by_which_most_is_lost_stay_float(noises: dict[str, flo
     in_float, found = choose(CONVOLUTIONS, engines, agreement)
     assert in_float == {*expected}
     assert found == agreement(in_float, engines, 8)
+
+
+def test_each_convolution_is_tried_alone_only_where_some_must_stay_float() -> None:
+    for noises, asked in (({"f": 0.009}, 1), ({"f": 0.1}, 2 + len(CONVOLUTIONS))):
+        counted = Mock(side_effect=agreement_of(onnxruntime=noises, openvino=noises))
+        choose(CONVOLUTIONS, ("onnxruntime", "openvino"), counted)
+        assert counted.call_count == asked
 
 
 def test_a_first_convolution_that_one_engine_reads_wrongly_stays_float() -> None:

@@ -5,7 +5,7 @@ Quantisation after training: pictures of the kind that the model is for say how 
 
 import importlib.util
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from onelook.runtime.sources import Source, count, is_endless, pictures
 PICTURES = 100  # for the ranges, evenly spread over those that there are
 COMPARED = 8  # of them, to compare with float
 GLANCED = 2  # of them, to compare each convolution alone
-IN_FLOAT = (0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)  # how many convolutions may stay float, at most half of them
+IN_FLOAT = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)  # how many convolutions may stay float, at most half of them
 ENOUGH = 20.0  # decibels of agreement, of which detections hardly differ from those in float
 NEAR = 3.0  # decibels below the best: not worth a convolution in float
 # OpenVINO 2026.4 takes the bias of the first channel for all channels in some of so many first convolutions.
@@ -61,10 +61,10 @@ class Int8Report:
 def quantise(model_file: str | Path, source: Source, output: str | Path) -> Int8Report:
     """Write a model file in int8, with the inputs, outputs and metadata that it has.
 
-    Which convolutions stay float is tried out. Each is rounded alone, to learn how much is lost by it; then the worst stay
-    float, none at first, then one, two, more, until the model agrees with float well enough in each engine that is
-    installed, or half of them are float: then as few as come about as near as any other number. Where OpenVINO is not
-    installed to be tried, the first three stay float: it reads some wrongly.
+    Which convolutions stay float is tried out. None does where the model agrees with float well enough so, in each engine
+    that is installed. Else each is rounded alone, to learn how much is lost by it, and the worst stay float, one, two, more,
+    until the model agrees well enough or half of them are float: then as few as come about as near as any other number.
+    Where OpenVINO is not installed to be tried, the first three stay float: it reads some wrongly.
 
     Args:
         model_file: in float.
@@ -113,13 +113,16 @@ def choose(
         asked = engines if convolution in convolutions[:MISREAD] else ("onnxruntime",)
         return min(agreement({*convolutions} - {convolution}, asked, GLANCED).values())
 
-    worst_first = sorted(convolutions, key=alone)
-    always = () if "openvino" in engines else convolutions[: min(MISREAD, len(convolutions) - 1)]
+    def candidates() -> Iterator[set[str]]:
+        always = () if "openvino" in engines else convolutions[: min(MISREAD, len(convolutions) - 1)]
+        yield {*always}
+        worst_first = sorted(convolutions, key=alone)  # a run each, which of a large network takes minutes
+        for number in IN_FLOAT:
+            if number <= len(convolutions) // 2:
+                yield {*worst_first[:number], *always}
+
     tried: list[tuple[set[str], dict[str, float]]] = []
-    for number in IN_FLOAT:
-        if number > len(convolutions) // 2:
-            break
-        in_float = {*worst_first[:number], *always}
+    for in_float in candidates():
         tried.append((in_float, agreement(in_float, engines, COMPARED)))
         if min(tried[-1][1].values()) >= ENOUGH:
             return tried[-1]
