@@ -10,7 +10,7 @@ demo: .venv/runtime
 	.venv/bin/python examples/demo.py
 
 test: lint
-	.venv/bin/python -m pytest
+	.venv/bin/python -m pytest --numprocesses logical --maxprocesses 4 --dist worksteal
 
 lint: .venv/everything
 	.venv/bin/ruff check

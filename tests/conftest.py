@@ -9,6 +9,11 @@ from hypothesis import settings
 
 from networks import DETECTORS, TREE
 
+# A worker of pytest-xdist has one processor to itself: if each took them all, they would be in each other's way.
+if "PYTEST_XDIST_WORKER" in os.environ and hasattr(os, "sched_setaffinity"):
+    processors = sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, {processors[int(os.environ["PYTEST_XDIST_WORKER"][2:]) % len(processors)]})
+
 # CI tries the same examples every time, so that a change is judged by what it changes; elsewhere new ones are tried.
 settings.register_profile("ci", derandomize=True, deadline=None)
 settings.register_profile("local", deadline=None)
