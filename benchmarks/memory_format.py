@@ -21,8 +21,8 @@ from onelook.training.memory_format import fastest_format
 BATCH, CLASSES = 2, 20
 FORMATS = (torch.channels_last, torch.contiguous_format)
 NETWORKS: dict[str, tuple[str, int, dict[str, Any]]] = {  # name, side, options
-    "MobileNet-YOLO, MobileNetV1": ("mobilenet_yolo", 320, {"backbone": "mobilenet_v1"}),
-    "MobileNet-YOLO, MobileNetV2": ("mobilenet_yolo", 320, {"backbone": "mobilenet_v2"}),
+    "MobileNet-YOLO, MobileNetV1": ("yolo_v3", 320, {"backbone": "mobilenet_v1"}),
+    "MobileNet-YOLO, MobileNetV2": ("yolo_v3", 320, {"backbone": "mobilenet_v2"}),
     "SSDLite": ("ssdlite", 320, {}),
     "YOLOv3": ("yolo_v3", 320, {}),
     "RetinaNet, ResNet-50": ("retinanet", 320, {}),

@@ -22,6 +22,7 @@ from onelook.detectors.targets import targets
 from onelook.errors import NetworkError
 from onelook.export import export_detector
 from onelook.nms import nms
+from onelook.nn.roi import roi_align, roi_pool
 from onelook.runtime.session import open_session
 from small_rcnn import SIZE, agree, awake, backbone, in_torch, plain, pyramid
 
@@ -81,6 +82,22 @@ def test_features_come_from_the_level_of_each_region() -> None:
     for roi in ("align", "pool"):
         found = Regions((4, 8, 16, 32), roi)(maps, boxes, torch.zeros(3, dtype=torch.int64), (2, 2))  # type: ignore[arg-type]
         assert found[:, 0, 0, 0].tolist() == [4, 8, 16]
+
+
+@settings(max_examples=20)
+@given(seed=st.integers(0, 10**6), count=st.integers(0, 12), largest=st.sampled_from([100, 400, 1000]))
+def test_features_are_those_of_each_region_alone_in_any_order(seed: int, count: int, largest: int) -> None:
+    torch.manual_seed(seed)
+    strides = (4, 8, 16, 32)
+    maps = [torch.randn(2, 3, 1024 // stride, 1024 // stride) for stride in strides]
+    corner, picture = torch.rand(count, 2) * 1000, torch.randint(2, (count,))
+    boxes = torch.cat((corner, corner + torch.rand(count, 2) * largest), dim=1)
+    for roi, cut in (("align", roi_align), ("pool", roi_pool)):
+        found = Regions(strides, roi)(maps, boxes, picture, (2, 2))  # type: ignore[arg-type]
+        assert found.shape == (count, 3, 2, 2)
+        for i, level in enumerate(Regions(strides, "align").level(boxes).tolist()):
+            alone = cut(maps[level], boxes[i : i + 1], picture[i : i + 1], (2, 2), 1 / strides[level])
+            torch.testing.assert_close(found[i], alone[0])
 
 
 def test_a_backbone_is_cut_behind_the_last_map_that_is_used() -> None:

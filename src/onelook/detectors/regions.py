@@ -37,14 +37,16 @@ class Regions:
             size: h, w.
         """
         cut = roi_align if self.roi == "align" else roi_pool
-        level = self.level(boxes)[:, None, None, None]
-        first, *others = (
-            cut(x, boxes, picture, size, 1 / stride) for x, stride in zip(maps, self.strides, strict=True)
-        )
-        found = first
-        for i, features in enumerate(others, start=1):
-            found = torch.where(level == i, features, found)
-        return found
+        level = self.level(boxes)
+        own = level[:, None] == torch.arange(len(self.strides), device=boxes.device)
+        found = []
+        for x, stride, mine in zip(maps, self.strides, own.unbind(1), strict=True):
+            (index,) = mine.nonzero(as_tuple=True)
+            found.append(cut(x, boxes[index], picture[index], size, 1 / stride))
+        # Those of one map lie behind those of another: a region behind all of earlier maps, and those of its own before it.
+        count = own.sum(0)
+        place = count.cumsum(0) - count + own.cumsum(0) - 1
+        return torch.cat(found)[place.gather(1, level[:, None])[:, 0]]
 
     def level(self, boxes: Tensor) -> Tensor:
         """Which map each region is cut out of (Lin et al., 2017, arXiv:1612.03144, equation 1): xyxy [R, 4] -> int64 [R].

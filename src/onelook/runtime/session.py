@@ -51,7 +51,7 @@ class ModelInfo:
         batch: pictures a run; None where any number is taken.
         resize, crop, sampling: how a picture becomes the input; see `onelook.runtime.resize.place`.
         score_threshold, iou_threshold: the defaults, of a detector.
-        parameters, multiply_adds: of the network, at `size`.
+        parameters, multiply_adds: of the network, at `size`; of an R-CNN without the multiply-adds for each region.
         origin: where it comes from.
         masks: of a detector: it gives the mask of each object too.
     """
