@@ -13,7 +13,7 @@ from onelook.benchmarking import Benchmark, Failure, Latency, Machine, Measureme
 from onelook.benchmarking.published import PUBLISHED
 from onelook.data import Dataset, Sample
 
-pytest.importorskip("matplotlib")
+colors = pytest.importorskip("matplotlib.colors")
 MACHINE = Machine("Intel Core 2 Duo", 2, "Linux", {})
 DATA = Dataset(Path("data/coco128"), "coco", "val", ("cat",), (Sample(Path("x"), 9, 9),) * 7)
 
@@ -41,6 +41,15 @@ def test_a_curve_a_family_in_the_order_of_time_in_percent() -> None:
     np.testing.assert_allclose(curves[0], [(10, 28), (20, 31), (45, 33)])
     np.testing.assert_allclose(curves[1], [(100, 40)])
     assert sorted(texts(axes)) == ["320", "416", "608", "a", "b"]  # a family of one size needs no size
+
+
+def test_a_label_has_the_colour_of_its_curve() -> None:
+    (axes,) = chart.speed_accuracy(benchmark(*ROWS)).axes
+    (first, second) = ({*line.get_xdata()} for line in axes.lines)
+    for text in (text for text in axes.texts if text.get_text()):
+        curve = axes.lines[0 if text.xy[0] in first else 1]
+        assert text.xy[0] in first | second
+        np.testing.assert_allclose(np.array(colors.to_rgb(text.get_color())) / 0.65, colors.to_rgb(curve.get_color()))
 
 
 def test_each_engine_has_its_curve_where_there_are_several() -> None:

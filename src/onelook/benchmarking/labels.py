@@ -19,6 +19,7 @@ ANGLES = tuple(math.pi / 4 * i for i in (2, -2, 1, -1, 3, -3, 0, 4))
 DISTANCES = (5, 9, 14, 20, 27, 36, 46)
 FAR = 9  # from here on a line leads to the point
 RADIUS = 3.5  # of a point, in points
+DARK = 0.65  # times the colour of a curve is that of its labels, so that it can be read on white
 PADDING = 2  # pixels around a label
 LEAVING = 20  # of the sixty places on a line to a point, those within its marker
 SIZES = 3  # points up to which each has its size; of more, the first and the last
@@ -46,18 +47,26 @@ Place = tuple[float, Point, float]  # of a label: how far from which point, at w
 def label(axes: "Axes", curves: Curves) -> None:
     """Writes the name of each curve and the sizes of its points, where they cover nothing and stand by no other's point.
 
+    They have the colour of the curve, darker.
+
     Args:
         axes: whose limits and whose place in the picture are settled.
-        curves: that are drawn there.
+        curves: that are drawn there, a line each.
     """
+    from matplotlib.colors import to_rgb
+
     labels = _Labels(axes, curves)
+    colours = {
+        name: tuple(DARK * part for part in to_rgb(line.get_color()))
+        for name, line in zip(curves, axes.lines, strict=True)
+    }
     # Those first that have the fewest places to stand.
     order = sorted(curves, key=lambda name: (len(curves[name]), -len(name)))
     for name in order:
-        labels.place(name, curves[name][::-1], fontsize=7.5)
+        labels.place(name, curves[name][::-1], fontsize=7.5, color=colours[name])
     for name in order:
         for point in _sized(curves[name]):
-            labels.place(point.size, [point], fontsize=6)
+            labels.place(point.size, [point], fontsize=6, color=colours[name])
 
 
 def _sized(points: Sequence[Point]) -> Sequence[Point]:
@@ -79,10 +88,10 @@ class _Labels:
         bars = [[point, dataclasses.replace(point, time=point.slow)] for point in self._points]
         self._lines = np.concatenate([_along(self._pixels(points)) for points in (*curves.values(), *bars)])
 
-    def place(self, text: str, points: Sequence[Point], fontsize: float) -> None:
+    def place(self, text: str, points: Sequence[Point], **style: Any) -> None:
         """Puts a text beside one of the points, where it is least in the way; from far off a line leads there."""
-        where: Any = {"xy": (points[0].time, points[0].accuracy), "textcoords": "offset points"}
-        label = self._axes.annotate(text, xytext=(0, 0), ha="center", va="center", fontsize=fontsize, zorder=4, **where)
+        style |= {"xy": (points[0].time, points[0].accuracy), "xytext": (0, 0), "textcoords": "offset points"}
+        label = self._axes.annotate(text, ha="center", va="center", zorder=4, **style)
         size = np.array(label.get_window_extent().size)
         others = self._centres[[point not in points for point in self._points]]
 

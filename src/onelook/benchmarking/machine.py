@@ -24,7 +24,7 @@ class Machine:
     """Versions of Python and of what decides on speed."""
 
     def __str__(self) -> str:
-        return f"{self.processor}, {self.processors} processors"
+        return f"{self.processor}, {self.processors} processor{'' if self.processors == 1 else 's'}"
 
 
 def this_machine() -> Machine:
