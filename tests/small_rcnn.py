@@ -1,5 +1,6 @@
 """What the tests of the R-CNNs share: networks so small that they run at once, and what the model file must find."""
 
+import importlib.util
 from typing import Literal
 
 import numpy as np
@@ -14,6 +15,7 @@ from onelook.detectors.mask_rcnn import MaskRcnn
 from onelook.nms import nms
 from onelook.nn.conv import ConvBlock
 
+ENGINES = ["onnxruntime", *(["openvino"] if importlib.util.find_spec("openvino") else [])]
 SIZE = (96, 128)
 ANCHORS = (anchor_shapes((16, 32, 64)),)
 PYRAMID_ANCHORS = tuple(anchor_shapes((side,)) for side in (8, 16, 32, 64, 128))

@@ -24,7 +24,7 @@ from onelook.export import export_detector
 from onelook.nms import nms
 from onelook.nn.roi import roi_align, roi_pool
 from onelook.runtime.session import open_session
-from small_rcnn import SIZE, agree, awake, backbone, in_torch, plain, pyramid
+from small_rcnn import ENGINES, SIZE, agree, awake, backbone, in_torch, plain, pyramid
 
 NONE = torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64)
 OBJECTS = torch.tensor([[10.0, 12.0, 50.0, 40.0], [60.0, 20.0, 120.0, 90.0]]), torch.tensor([2, 0])
@@ -332,9 +332,10 @@ def test_file_and_torch_find_the_same_in_any_batch(make: object, tmp_path: Path)
     cut, levels = ("MaxRoiPool", 1) if make is plain else ("RoiAlign", 4)
     assert kinds.count(cut) == levels
     assert kinds.count("NonMaxSuppression") == len(network.anchors)
-    session = open_session(path, "onnxruntime")
+    sessions = [open_session(path, engine) for engine in ENGINES]
     for batch in (1, 3):
         images = np.random.default_rng(batch).integers(0, 256, (batch, *SIZE, 3), np.uint8)
-        expected, found = in_torch(network, images, 0.3, 0.45), session.run(images, 0.3, 0.45)
-        assert len(found[0]) > 2 * batch
-        agree(found, expected)
+        expected = in_torch(network, images, 0.3, 0.45)
+        assert len(expected[0]) > 2 * batch
+        for session in sessions:
+            agree(session.run(images, 0.3, 0.45), expected)
