@@ -145,6 +145,8 @@ def stored(
         (stored((1,), "<f4", (), (), 0, np.ones(3, np.uint8)), "size"),
         (stored((2, 3), "u1", (1.0, 2.0), (0, 0), 1, np.ones(6, np.uint8)), "."),  # two scales for three columns
         (stored((1, 3), "u1", (1.0, 2.0), (0, 0), 0, np.ones(3, np.uint8)), "."),  # two scales for one row
+        (stored((2,), "u1", (1.0, 2.0), (0, 0), 1, np.ones(2, np.uint8)), "scales along dimension 1"),
+        (stored((2,), "u1", (1.0, 2.0), (0, 0), -1, np.ones(2, np.uint8)), "scales along dimension -1"),
         (stored((3,), "u1", (float("nan"),), (0,), 0, np.ones(3, np.uint8)), "."),
         (stored((3,), "u1", (float("inf"),), (0,), 0, np.zeros(3, np.uint8)), "."),
         (stored((3,), "u1", (3e38,), (0,), 0, np.full(3, 255, np.uint8)), "."),  # beyond float32

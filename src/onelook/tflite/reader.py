@@ -80,6 +80,8 @@ class Tensor:
         if len(self.scale):
             along = [1] * stored.ndim
             if len(self.scale) > 1:
+                if not 0 <= self.axis < stored.ndim:
+                    raise ValueError(f"a tensor of shape {list(self.shape)} has scales along dimension {self.axis}")
                 along[self.axis] = len(self.scale)
             if len(self.zero_point):
                 numbers -= self.zero_point.reshape(along)
