@@ -5,8 +5,8 @@ takes minutes, without augmentation and dropout. A cell of YOLOv1 has one class 
 anchor; what shares them cannot be learned. So both get 32 pictures in which no two objects have their centres in one cell,
 of 5 x 5 at 320 x 320, of 13 x 13 at 416 x 416. A localizer is to find the largest object. Mask R-CNN gets pictures of
 coco-tiny, which has masks. Of R-CNN the SVMs and regressions alone are learned, on features of ImageNet's MobileNet and the
-regions of selective search. It cannot learn what is not proposed, nor two objects of a class that suppression takes for one,
-so it gets 32 pictures without such objects.
+regions of selective search. Neither it nor Fast R-CNN can find what is not proposed, nor two objects of a class that
+suppression takes for one, so they get 32 pictures without such objects.
 
 python benchmarks/overfit.py --model yolo_v3
 """
@@ -19,7 +19,7 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,10 @@ from onelook.boxes import iou
 from onelook.data import Dataset, Sample, read, write
 from onelook.data.augment import Augmentation
 from onelook.detectors import rcnn, rcnn_fit
+from onelook.detectors.fast_rcnn import PROPOSALS
 from onelook.runtime.picture import read as read_picture
+from onelook.runtime.resize import place
+from onelook.runtime.selective_search import selective_search
 from onelook.training import Settings
 
 PICTURES, COPIES = 32, 8  # each is seen so often an epoch: at the end of an epoch a run writes hundreds of megabytes
@@ -44,7 +47,7 @@ WEIGHTS = "weights/tflite/mobilenet_v1_0.5_160_quant.tflite"
 SQUARE, COST, LEAST = 128, 0.1, -1.0  # of R-CNN: side of its regions, cost of the SVMs' errors, least score
 HIT, SUPPRESSED = 0.5, 0.3  # IoU of a proposal that finds an object; above which R-CNN suppresses a box
 CELLS = {"yolo_v1": 5, "yolo_v2": 13}  # rows and columns
-SLOW = "localizer", "faster_rcnn", "mask_rcnn"  # to learn: their backbone has ImageNet's weights
+SLOW = "localizer", "fast_rcnn", "faster_rcnn", "mask_rcnn"  # to learn: their backbone has ImageNet's weights
 STRETCHED = "yolo_v1", "ssd", "ssdlite", "m2det", "localizer"  # as in their papers
 OPTIONS = {"m2det": {"levels": 4, "width": 128}}  # half the modules of the paper, half as wide
 RUNS: dict[str, dict[str, Any]] = {
@@ -57,6 +60,7 @@ RUNS: dict[str, dict[str, Any]] = {
     "ssdlite": {"size": (320, 320), "epochs": 19, "batch": 8, "learning_rate": 3e-3},
     "retinanet": {"size": (320, 320), "epochs": 24, "batch": 8, "learning_rate": 3e-3},
     "m2det": {"size": (320, 320), "epochs": 14, "batch": 4, "learning_rate": 1.5e-3},
+    "fast_rcnn": {"size": (320, 320), "epochs": 28, "batch": 4, "learning_rate": 1.5e-3},
     "faster_rcnn": {"size": (320, 320), "epochs": 28, "batch": 4, "learning_rate": 1.5e-3},
     "mask_rcnn": {"size": (320, 320), "epochs": 28, "batch": 4, "learning_rate": 2e-3},
 }
@@ -71,14 +75,24 @@ def one_a_cell(sample: Sample, side: int) -> bool:
 
 @functools.cache
 def proposals(image: Path) -> rcnn.Boxes:
-    """Of selective search."""
+    """Of selective search, as R-CNN makes them."""
     return rcnn.propose(read_picture(str(image)))
 
 
-def proposed(sample: Sample) -> bool:
-    """Whether R-CNN can find each of the objects."""
+def proposals_of_input(image: Path) -> rcnn.Boxes:
+    """As Fast R-CNN makes them: in the network's input."""
+    pixels = np.zeros((*RUNS["fast_rcnn"]["size"], 3), np.uint8)
+    placement = place(read_picture(str(image)), pixels, "letterbox", "linear")
+    return placement.to_picture(selective_search(pixels)[:PROPOSALS])
+
+
+PROPOSE = {"rcnn": proposals, "fast_rcnn": proposals_of_input}
+
+
+def proposed(sample: Sample, propose: Callable[[Path], rcnn.Boxes]) -> bool:
+    """Whether each of the objects can be found."""
     boxes = torch.from_numpy(sample.boxes)
-    found = iou(torch.from_numpy(proposals(sample.image))[:, None], boxes).amax(0) >= HIT
+    found = iou(torch.from_numpy(propose(sample.image))[:, None], boxes).amax(0) >= HIT
     alike = torch.from_numpy(sample.classes[:, None] == sample.classes)
     return bool(found.all() and ((iou(boxes[:, None], boxes) > SUPPRESSED) & alike).sum() == len(boxes))
 
@@ -96,7 +110,8 @@ def pictures(model: str) -> Dataset:
     fitting = [s for s in whole.samples if len(s) and (cells is None or one_a_cell(s, cells))]
     if model == "localizer":
         fitting = [the_largest(s) for s in fitting]
-    some = filter(proposed, fitting) if model == "rcnn" else fitting
+    propose = PROPOSE.get(model)
+    some = (s for s in fitting if propose is None or proposed(s, propose))
     return dataclasses.replace(whole, samples=tuple(itertools.islice(some, PICTURES)), split="train")
 
 

@@ -1,7 +1,7 @@
 """What the tests of the R-CNNs share: networks so small that they run at once, and what the model file must find."""
 
 import importlib.util
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 import torch
@@ -14,6 +14,8 @@ from onelook.detectors.faster_rcnn import FasterRcnn, anchor_shapes
 from onelook.detectors.mask_rcnn import MaskRcnn
 from onelook.nms import nms
 from onelook.nn.conv import ConvBlock
+
+Network = TypeVar("Network", bound=nn.Module)
 
 ENGINES = ["onnxruntime", *(["openvino"] if importlib.util.find_spec("openvino") else [])]
 SIZE = (96, 128)
@@ -40,7 +42,7 @@ def with_masks(classes: int = 3) -> MaskRcnn:
     return MaskRcnn(backbone(), classes, 8, 16, anchors=PYRAMID_ANCHORS, proposals=20)
 
 
-def awake(network: FasterRcnn, logits: float = 0.8) -> FasterRcnn:
+def awake(network: Network, logits: float = 0.8) -> Network:
     """With weights that find something everywhere, in evaluation mode; `logits` is how sure it is of classes."""
     torch.manual_seed(0)
     with torch.no_grad():

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 Source = str | Path | tuple[str | Path, str | Path]
 SCORE_THRESHOLD, IOU_THRESHOLD = 0.25, 0.45  # of a detector, unless asked otherwise
 TRAINED_IOU_THRESHOLD = 0.5  # of one that onelook trained
-# Networks that end in fully connected layers, need more than 32 pixels, or suppress proposals within.
-FIXED_SIZE = ("yolo_v1", "localizer", "ssd", "m2det", "faster_rcnn", "mask_rcnn")
+# Networks that end in fully connected layers, need more than 32 pixels, or look at regions.
+FIXED_SIZE = ("yolo_v1", "localizer", "ssd", "m2det", "fast_rcnn", "faster_rcnn", "mask_rcnn")
 
 
 TORCH_HALF = ("torch", "onnx", "onnxscript", "safetensors", "tflite")

@@ -1,19 +1,29 @@
 """Fast R-CNN: its loss by hand, what it draws, what its numbers mean."""
 
 import math
+from pathlib import Path
 
+import numpy as np
+import onnx
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from torch import Tensor
 
 import naive
+import onelook
 from onelook.boxes import xyxy_to_cxcywh
+from onelook.conversion import quantise
+from onelook.detectors import fast_rcnn
 from onelook.detectors.fast_rcnn import OFFSETS, FastRcnn, FastRcnnLoss, Sampled, padded
 from onelook.detectors.regions import Regions
 from onelook.detectors.targets import Targets, targets
-from small_rcnn import SIZE, backbone
+from onelook.export import export_detector
+from onelook.runtime.selective_search import selective_search
+from onelook.runtime.session import open_session
+from small_rcnn import ENGINES, SIZE, agree, awake, backbone, in_torch
 
 OBJECTS = torch.tensor([[10.0, 12.0, 50.0, 40.0], [60.0, 20.0, 120.0, 90.0]])
 TRUTH = targets([OBJECTS, OBJECTS[:0]], [torch.tensor([2, 0]), torch.zeros(0, dtype=torch.int64)])
@@ -32,7 +42,7 @@ class Given(torch.nn.Module):
 
 def network(**options: object) -> FastRcnn:
     torch.manual_seed(0)
-    return FastRcnn(backbone(), 3, width=16, **options)  # type: ignore[arg-type]
+    return FastRcnn(backbone(), 3, **{"width": 16, **options})  # type: ignore[arg-type]
 
 
 def around(box: Tensor, count: int, spread: float) -> Tensor:
@@ -109,7 +119,7 @@ def test_regions_are_drawn_by_their_overlap_and_in_their_shares(seed: int) -> No
 
 
 def test_proposals_may_be_a_list_a_tensor_or_rows_with_the_number_of_the_picture() -> None:
-    first, second = torch.rand(3, 4), torch.rand(1, 4)
+    first, second = (torch.cat((x, x + 1 + torch.rand(len(x), 2)), 1) for x in (torch.rand(3, 2), torch.rand(1, 2)))
     boxes, held = padded([first, second], 2)
     assert held.tolist() == [[1, 1, 1], [1, 0, 0]]
     assert torch.equal(boxes[0], first)
@@ -118,7 +128,7 @@ def test_proposals_may_be_a_list_a_tensor_or_rows_with_the_number_of_the_picture
     rows = torch.cat((numbers, torch.stack((first[0], second[0], first[1], first[2]))), dim=1)
     for found, wanted in zip(padded(rows, 2), (boxes, held), strict=True):
         assert torch.equal(found, wanted)
-    assert padded(boxes, 2)[1].tolist() == [[1, 1, 1], [1, 1, 1]]
+    assert padded(boxes, 2)[1].tolist() == [[1, 1, 1], [1, 0, 0]]  # what has no area is none
     assert padded([first, first[:0]], 2)[1].tolist() == [[1, 1, 1], [0, 0, 0]]
 
 
@@ -199,3 +209,75 @@ def test_dropout_is_of_the_connected_layers_without_a_pyramid() -> None:
 
     assert (count(), count(pyramid=8), count(separable=True)) == (2, 0, 0)
     assert isinstance(network(pyramid=8).head.regions, Regions)
+
+
+def shapes(seed: int, count: int) -> NDArray[np.uint8]:
+    """Pictures of rectangles of one colour on noise: uint8 [count, H, W, 3]."""
+    random = np.random.default_rng(seed)
+    pictures = random.integers(0, 40, (count, *SIZE, 3), np.uint8)
+    for picture in pictures:
+        for _ in range(4):
+            y, x = random.integers(0, SIZE[0] - 20), random.integers(0, SIZE[1] - 20)
+            picture[y : y + random.integers(12, 50), x : x + random.integers(12, 50)] = random.integers(60, 256, 3)
+    return pictures
+
+
+def test_without_proposals_it_searches_for_them_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def count(image: NDArray[np.uint8]) -> NDArray[np.float32]:
+        asked.append(image)
+        return selective_search(image)
+
+    monkeypatch.setattr(fast_rcnn, "selective_search", count)
+    pictures = shapes(1, 2)
+    image = torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 255
+    fast = network(proposals=30).eval()
+    for _ in range(2):
+        *_, boxes, held = fast(image)
+        for own, there, picture in zip(boxes, held, pictures, strict=True):
+            expected = selective_search(picture)[:30]
+            assert torch.equal(own[: len(expected)], torch.from_numpy(expected))
+            assert there.tolist() == [1.0] * len(expected) + [0.0] * (len(own) - len(expected))
+    assert [one.tobytes() for one in asked] == [one.tobytes() for one in pictures]
+
+
+def test_what_is_remembered_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fast_rcnn, "_proposals", {})
+    monkeypatch.setattr(fast_rcnn, "REMEMBERED", 2)
+    monkeypatch.setattr(fast_rcnn, "selective_search", lambda image: image[0, :1, :1].astype(np.float32))
+    for value in (1, 2, 3, 1):
+        assert fast_rcnn.remembered(np.full((2, 2, 3), value, np.uint8)) == value
+        assert len(fast_rcnn._proposals) <= 2
+
+
+@pytest.mark.parametrize("options", [{}, {"roi": "align", "pyramid": 8}], ids=str)
+def test_file_and_torch_find_the_same_in_any_batch(options: dict[str, object], tmp_path: Path) -> None:
+    """The file has no search in it: what runs it makes the proposals.
+
+    Nothing is suppressed: regions that round to the same cells have the same scores, so any of them may suppress the others.
+    """
+    fast = awake(network(proposals=40, **options), 1.5)
+    path = export_detector(fast, tmp_path / "model.onnx", ["a", "b", "c"], SIZE)
+    taken = {value.name for value in onnx.load(path).graph.input}
+    assert taken == {"image", "score_threshold", "iou_threshold", "proposals"}
+    for engine in ENGINES:
+        session = open_session(path, engine)
+        assert session.info.proposals == 40
+        for batch in (1, 3):
+            images = shapes(batch, batch)
+            expected = in_torch(fast, images, 0.4, 1.0)
+            assert len(expected[0]) > 10 * batch
+            agree(session.run(images, 0.4, 1.0), expected)
+
+
+def test_it_detects_evaluates_and_becomes_int8_as_others_do(tmp_path: Path) -> None:
+    fast = awake(network(proposals=40), 1.5)
+    path = export_detector(fast, tmp_path / "model.onnx", ["a", "b", "c"], SIZE, score_threshold=0.4)
+    pictures = list(shapes(5, 3))
+    detector = onelook.load(path)
+    found = detector(pictures, iou_threshold=1.0)
+    assert sum(map(len, found)) == len(in_torch(fast, np.stack(pictures), 0.4, 1.0)[0])
+    report = quantise(path, pictures, tmp_path / "int8.onnx")
+    assert report.quantised > 0
+    assert len(onelook.load(report.path)(pictures)) == 3

@@ -3,6 +3,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import onnx
@@ -128,6 +129,18 @@ def test_somebody_elses_onnx_file_is_refused_with_what_to_do(model_file: Make, t
     for engine in ("onnxruntime", "openvino"):
         with pytest.raises(ModelError, match=r"is no model to detect: expected the inputs image, .*found x/image"):
             open_session(path, engine)
+
+
+@pytest.mark.parametrize("shape", [["B", "P", 4], ["B", 0, 4], ["B", 5, 5], ["B", 5], ["B", 1 << 20, 4], []], ids=str)
+def test_proposals_are_of_a_known_number(shape: list[Any], model_file: Make, tmp_path: Path) -> None:
+    model = onnx.load(model_file("v3"))
+    value = onnx.helper.make_tensor_value_info("proposals", onnx.TensorProto.FLOAT, shape)
+    model.graph.input.append(value)
+    onnx.save(model, tmp_path / "x.onnx")
+    with pytest.raises(
+        ModelError, match=r"its metadata is damaged: .* proposals must be of \[B, P, 4\], P up to 16384"
+    ):
+        open_session(tmp_path / "x.onnx", "onnxruntime")
 
 
 def test_missing_files_and_engines_are_named(model_file: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

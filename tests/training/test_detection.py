@@ -19,7 +19,7 @@ import onelook
 from onelook import Error, NetworkError, TrainingError
 from onelook.conversion import SCORE_THRESHOLD, TRAINED_IOU_THRESHOLD
 from onelook.data import read
-from onelook.data.augment import YOLO_V1, Augmentation
+from onelook.data.augment import FAST_RCNN, YOLO_V1, Augmentation, Labelled, augment
 from onelook.data.sample import Dataset, Sample
 from onelook.detectors import YoloV1, YoloV1Loss, YoloV2
 from onelook.runtime import picture
@@ -210,15 +210,30 @@ def test_yolo_v1_is_built_for_its_size(data: Path) -> None:
     assert job.kind == "boxes"
 
 
-def test_yolo_v1_as_in_its_paper_sees_stretched_pictures(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The network itself has millions of weights even at 64 x 64."""
+@pytest.mark.parametrize(("model", "papers"), [("yolo_v1", YOLO_V1), ("fast_rcnn", FAST_RCNN)])
+def test_augmentation_is_the_paper_s_if_asked_for(
+    model: str, papers: Augmentation, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """YOLOv1 itself has millions of weights even at 64 x 64."""
     seen: list[Settings] = []
     monkeypatch.setattr(sys.modules["onelook.training.train"], "_go", lambda *given: seen.append(given[2]))
     for paper in (True, False):
-        train(data, "yolo_v1", settings=SOON, paper=paper, quiet=True)
-    assert seen[0].augmentation == YOLO_V1
-    assert seen[0].augmentation.resize == "stretch"
+        train(data, model, settings=SOON, paper=paper, quiet=True)
+    assert seen[0].augmentation == papers
     assert seen[1].augmentation == SOON.augmentation
+
+
+def test_papers_augmentations_are_stretching_and_nothing_but_mirrors() -> None:
+    """So that selective search is asked twice about each picture."""
+    assert YOLO_V1.resize == "stretch"
+    given = Labelled(
+        np.arange(96, dtype=np.uint8).reshape(4, 8, 3), np.zeros((0, 4), np.float32), np.zeros(0, np.int64)
+    )
+    made = {
+        augment(lambda _: given, 0, 1, (4, 8), np.random.default_rng(seed), FAST_RCNN).image.tobytes()
+        for seed in range(20)
+    }
+    assert made == {given.image.tobytes(), given.image[:, ::-1].tobytes()}
 
 
 @pytest.mark.parametrize("wrong", [{"mosaic": 1.5}, {"flip": -0.1}, {"scale": 1.0}, {"crop": 0.5}])
@@ -231,6 +246,7 @@ AROUND: dict[str, dict[str, Any]] = {
     "ssdlite": {},
     "retinanet": {},
     "localizer": {},
+    "fast_rcnn": {"switches": {"regions": 16}},
     "faster_rcnn": {"switches": {"regions": 16}},
     "mask_rcnn": {"switches": {"regions": 16}},
 }

@@ -22,7 +22,7 @@ def info(model: str, as_json: bool) -> None:
         "file": str(found.path),
         "bytes": found.path.stat().st_size,
         "task": found.task,
-        **({"masks": found.masks} if detector else {}),
+        **({"masks": found.masks, "proposals": found.proposals} if detector else {}),
         "classes": list(found.names),
         "input": {"width": width, "height": height, "dynamic_size": found.dynamic_size, "batch": found.batch},
         "resize": found.resize,
@@ -43,6 +43,7 @@ def info(model: str, as_json: bool) -> None:
         "classes": f"{len(found.names)}: {shown}",
         "input": f"{width} x {height}{' or any multiple of 32' if found.dynamic_size else ''}, {resize}, "
         f"{found.batch or 'any number of'} pictures a run",
+        **({"regions": f"up to {found.proposals} a picture, by selective search"} if found.proposals else {}),
         **({"thresholds": f"score {found.score_threshold}, IoU {found.iou_threshold}"} if detector else {}),
         "parameters": f"{found.parameters:,}",
         "multiply-adds": f"{found.multiply_adds:,}",

@@ -19,8 +19,8 @@ from onelook.errors import Error
     "--model",
     default="mobilenet_yolo",
     show_default=True,
-    help="mobilenet_yolo, yolo_v1, yolo_v2, yolo_v3, ssd, ssdlite, retinanet, m2det, faster_rcnn, mask_rcnn, localizer; "
-    "deeplab_v3 for a segmenter; or a backbone's name for a classifier.",
+    help="mobilenet_yolo, yolo_v1, yolo_v2, yolo_v3, ssd, ssdlite, retinanet, m2det, fast_rcnn, faster_rcnn, mask_rcnn, "
+    "localizer; deeplab_v3 for a segmenter; or a backbone's name for a classifier.",
 )
 @click.option("--backbone", help="Of a detector, a name that 'onelook models' lists; the model's own by default.")
 @click.option("--alpha", type=float, help="Width multiplier of a MobileNet.")
@@ -44,7 +44,9 @@ from onelook.errors import Error
 @click.option("--patience", type=int, help="Evaluations without progress after which training ends.  [default: never]")
 @click.option("--workers", type=int, help="Threads that load pictures; as many as there are processors by default.")
 @click.option("--seed", type=int, help="Of everything random.  [default: 0]")
-@click.option("--paper", is_flag=True, help="As in the paper: YOLOv3's loss, YOLOv1's augmentation.")
+@click.option(
+    "--paper", is_flag=True, help="As in the paper: YOLOv3's loss; the augmentation of YOLOv1 and Fast R-CNN."
+)
 @click.option("--box-loss", help="squared, iou, giou, diou or ciou.")
 @click.option("--focal", help="Focal loss for objectness or classes (YOLOv3).")
 @click.option("--gamma", type=float, help="Of the focal loss.")

@@ -85,6 +85,8 @@ class Augmentation:
 
 # Redmon et al., 2016 (arXiv:1506.02640), section 2.2; that pictures are mirrored too is in Darknet's code only.
 YOLO_V1 = Augmentation(hue=0.0, saturation=0.5, value=0.5, translate=0.2, scale=0.2, mosaic=0.0, resize="stretch")
+# Girshick, 2015 (arXiv:1504.08083), section 2.3: pictures are mirrored, "no other data augmentation is used".
+FAST_RCNN = Augmentation(hue=0.0, saturation=0.0, value=0.0, translate=0.0, scale=0.0, mosaic=0.0)
 
 
 def load(sample: Sample, size: tuple[int, int], outlined: bool = False) -> Labelled:

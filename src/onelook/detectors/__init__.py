@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 from onelook.detectors.builders import ARCHITECTURES, Detector, expected
+from onelook.detectors.fast_rcnn import FastRcnn, FastRcnnLoss
 from onelook.detectors.faster_rcnn import FasterRcnn, FasterRcnnLoss
 from onelook.detectors.localizer import Localizer, LocalizerLoss
 from onelook.detectors.m2det import M2Det
@@ -25,6 +26,8 @@ from onelook.options import check, check_values
 __all__ = [
     "ARCHITECTURES",
     "Detector",
+    "FastRcnn",
+    "FastRcnnLoss",
     "FasterRcnn",
     "FasterRcnnLoss",
     "Localizer",
@@ -56,7 +59,8 @@ _WORDS: Mapping[str, tuple[str | None, ...]] = {
     "focal": ("objectness", "classes", None),
 }
 
-Loss = YoloV1Loss | YoloV2Loss | YoloV3Loss | SsdLoss | RetinaNetLoss | FasterRcnnLoss | MaskRcnnLoss | LocalizerLoss
+OneStageLoss = YoloV1Loss | YoloV2Loss | YoloV3Loss | SsdLoss | RetinaNetLoss | LocalizerLoss
+Loss = OneStageLoss | FastRcnnLoss | FasterRcnnLoss | MaskRcnnLoss
 
 
 def create(name: str, /, **options: Any) -> Detector:
@@ -106,6 +110,8 @@ def make_loss(network: Detector, **switches: Any) -> Loss:
             kind, own = MaskRcnnLoss, {"network": network}
         case FasterRcnn():
             kind, own = FasterRcnnLoss, {"network": network}
+        case FastRcnn():
+            kind, own = FastRcnnLoss, {"head": network.head}
         case Localizer():
             kind, own = LocalizerLoss, {}
     takes = {field.name for field in fields(kind)} - own.keys()

@@ -7,6 +7,7 @@ import torch
 
 from onelook import backbones
 from onelook.detectors import yolo_v2, yolo_v3
+from onelook.detectors.fast_rcnn import PROPOSALS, FastRcnn
 from onelook.detectors.faster_rcnn import FasterRcnn
 from onelook.detectors.localizer import Localizer
 from onelook.detectors.m2det import M2Det
@@ -20,7 +21,7 @@ from onelook.detectors.yolo_v3 import YoloV3
 from onelook.nn.wordtree import WordTree
 from onelook.options import ANYTHING, CLASSES, NAME, YES_OR_NO, Fits, is_list, is_number, number
 
-Detector = YoloV1 | YoloV2 | YoloV3 | Ssd | SsdLite | RetinaNet | M2Det | FasterRcnn | MaskRcnn | Localizer
+Detector = YoloV1 | YoloV2 | YoloV3 | Ssd | SsdLite | RetinaNet | M2Det | FastRcnn | FasterRcnn | MaskRcnn | Localizer
 Pairs = Sequence[Sequence[float]]  # width and height of each
 
 
@@ -99,6 +100,39 @@ def _m2det(
     return M2Det(_backbone(backbone, alpha), classes, side, levels, width, scales)
 
 
+def _rcnn(
+    backbone: str,
+    alpha: float | None,
+    pyramid: int | None,
+    roi: str | None,
+    width: int | None,
+    separable: bool | None,
+) -> dict[str, Any]:
+    """What Fast and Faster R-CNN are made of: the papers' on VGG-16, on others a pyramid with RoIAlign."""
+    thin = _is_mobile(backbone) if separable is None else separable
+    channels = (0 if backbone == "vgg16" else 64 if thin else 256) if pyramid is None else pyramid
+    return {
+        "backbone": _backbone(backbone, alpha),
+        "pyramid": channels,
+        "roi": roi or ("align" if channels else "pool"),
+        "width": width or (4096 if not channels else 256 if thin else 1024),
+        "separable": thin,
+    }
+
+
+def _fast_rcnn(
+    classes: int,
+    backbone: str = "vgg16",
+    alpha: float | None = None,
+    pyramid: int | None = None,
+    roi: str | None = None,
+    width: int | None = None,
+    separable: bool | None = None,
+    proposals: int = PROPOSALS,
+) -> FastRcnn:
+    return FastRcnn(classes=classes, proposals=proposals, **_rcnn(backbone, alpha, pyramid, roi, width, separable))
+
+
 def _faster_rcnn(
     classes: int,
     backbone: str = "vgg16",
@@ -110,12 +144,9 @@ def _faster_rcnn(
     anchors: Sequence[Pairs] | None = None,
     proposals: int | None = None,
 ) -> FasterRcnn:
-    thin, plain = _is_mobile(backbone) if separable is None else separable, backbone == "vgg16"
     own = None if anchors is None else tuple(map(_pairs, anchors))
-    channels = (0 if plain else 64 if thin else 256) if pyramid is None else pyramid
-    width = width or (4096 if not channels else 256 if thin else 1024)
-    cut = roi or ("align" if channels else "pool")
-    return FasterRcnn(_backbone(backbone, alpha), classes, channels, cut, width, thin, own, proposals)  # type: ignore[arg-type]
+    shared = _rcnn(backbone, alpha, pyramid, roi, width, separable)
+    return FasterRcnn(classes=classes, anchors=own, proposals=proposals, **shared)
 
 
 def _mask_rcnn(
@@ -154,6 +185,7 @@ ARCHITECTURES: Mapping[str, Callable[..., Detector]] = {
     "ssdlite": _ssdlite,
     "retinanet": _retinanet,
     "m2det": _m2det,
+    "fast_rcnn": _fast_rcnn,
     "faster_rcnn": _faster_rcnn,
     "mask_rcnn": _mask_rcnn,
     "localizer": _localizer,
@@ -172,7 +204,7 @@ def expected(name: str, option: str, options: Mapping[str, Any]) -> Fits:
         case "levels":
             return number(1, 64)
         case "proposals":
-            return number(1, 2000)  # as many are proposed in training
+            return number(1, PROPOSALS)  # as many are proposed in training
         case "scale_x_y":
             return number(1, 2, float)
         case "smallest":

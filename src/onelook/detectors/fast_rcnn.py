@@ -1,15 +1,19 @@
 """Fast R-CNN (Girshick, 2015, arXiv:1504.08083): regions of a map, classified and refined."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 from torch.nn.utils.rnn import pad_sequence
 
 from onelook.backbones import Backbone
+from onelook.backbones.backbone import check_sides
 from onelook.backbones.tap import tap
 from onelook.boxes import iou, xyxy_to_cxcywh
 from onelook.detectors.blocks import normalise
@@ -21,6 +25,8 @@ from onelook.nn.decode import Size
 from onelook.nn.fpn import FeaturePyramid
 from onelook.nn.pool import GlobalAvgPool
 from onelook.nn.separable import DepthwiseSeparable
+from onelook.runtime.picture import Pixels
+from onelook.runtime.selective_search import selective_search
 
 STRIDES = (16,)
 PYRAMID_STRIDES = (4, 8, 16, 32)  # of P_2 to P_5: Lin et al., 2017 (arXiv:1612.03144), section 4.2
@@ -29,6 +35,8 @@ SIDE = 7  # H and W of section 2.1
 # (section 2.3): the deviations are those of the authors' code.
 OFFSETS = Priors((), variances=(0.1, 0.2))
 PAIRS = 1000  # (region, class) pairs of a picture, the best ones, that are candidates; so many enter the suppression
+PROPOSALS = 2000  # of a picture: "R is typically around 2000" (section 3)
+REMEMBERED = 10_000  # pictures, each with 30 kilobytes of proposals
 
 
 class BoxHead(nn.Module):
@@ -143,18 +151,51 @@ class Rcnn(nn.Module):
         maps = self.backbone.features(normalise(image, self.backbone))
         return maps if self.pyramid is None else self.pyramid(maps)
 
+    def check_size(self, size: Size) -> None:
+        """Raises NetworkError for a height or width, in pixels, that the network cannot take."""
+        check_sides(size)
+
 
 class FastRcnn(Rcnn):
-    """Fast R-CNN: the regions come with the picture. Arguments as of `Rcnn`.
+    """Fast R-CNN: the regions come with the picture. What is not said here is of `Rcnn`.
+
+    Args:
+        proposals: P, of a picture that are looked at, at most, of those that selective search makes.
 
     `forward`: picture float32 [B, 3, H, W], RGB in 0..1, H and W multiples of 32; and the proposals, xyxy in pixels of
-    the input: a list of [P_i, 4], one entry a picture; [B, P, 4]; or [P, 5], the number of the picture first -> the maps
-    of `features`, then the proposals [B, P, 4], and of which of them there are, 0 or 1 [B, P].
+    the input: a list of [P_i, 4], one entry a picture; [B, P, 4], of which those without an area are none; or [P, 5], the
+    number of the picture first; without them selective search makes some -> the maps of `features`, then the proposals
+    [B, P, 4], and of which of them there are, 0 or 1 [B, P].
     """
 
-    def forward(self, image: Tensor, proposals: Tensor | Sequence[Tensor]) -> list[Tensor]:
-        """See the class."""
-        return [*self.features(image), *padded(proposals, len(image))]
+    def __init__(
+        self,
+        backbone: Backbone,
+        classes: int,
+        pyramid: int = 0,
+        roi: Roi = "pool",
+        width: int = 4096,
+        separable: bool = False,
+        proposals: int = PROPOSALS,
+    ):
+        super().__init__(backbone, classes, pyramid, roi, width, separable)
+        self.proposals = proposals
+
+    def forward(self, image: Tensor, proposals: Tensor | Sequence[Tensor] | None = None) -> list[Tensor]:
+        """See the class.
+
+        Raises:
+            MissingDependencyError: scikit-image, which selective search needs, is not installed.
+        """
+        proposals = self.search(image) if proposals is None else proposals
+        return [*self.features(image), *padded(proposals, image.shape[0])]
+
+    def search(self, image: Tensor) -> list[Tensor]:
+        """The proposals of selective search, of each picture xyxy [P_i, 4]; none on the device "meta"."""
+        if image.is_meta:
+            return [image.new_zeros(0, 4)] * len(image)
+        pixels = (image.detach() * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+        return [torch.from_numpy(remembered(one)[: self.proposals]).to(image.device) for one in pixels]
 
     def decode(self, raw: Sequence[Tensor], size: Size) -> tuple[Tensor, Tensor]:
         """Raw tensors -> boxes [B, N, 4] xyxy in pixels of the input of `size` (height, width), scores [B, N, C]."""
@@ -162,10 +203,23 @@ class FastRcnn(Rcnn):
         return self.head.decode(maps, boxes, held > 0, size)
 
 
+_proposals: dict[bytes, NDArray[np.float32]] = {}
+
+
+def remembered(image: Pixels) -> NDArray[np.float32]:
+    """`selective_search` of a picture; that of the last pictures is known, as a second or two of it would be for nothing."""
+    key = hashlib.sha256(image.tobytes() + bytes(str(image.shape), "ascii")).digest()
+    if key not in _proposals:
+        _proposals[key] = selective_search(image)
+        if len(_proposals) > REMEMBERED:
+            _proposals.pop(next(iter(_proposals)), None)
+    return _proposals[key]
+
+
 def padded(proposals: Tensor | Sequence[Tensor], pictures: int) -> tuple[Tensor, Tensor]:
     """Proposals in one of the three forms of `FastRcnn` -> [B, P, 4], and 1 where there is one, else 0 [B, P]."""
     if isinstance(proposals, Tensor) and proposals.ndim == 3:
-        return proposals, torch.ones_like(proposals[..., 0])
+        return proposals, (proposals[..., 2:] > proposals[..., :2]).all(-1).to(proposals.dtype)
     if isinstance(proposals, Tensor):
         proposals = [proposals[proposals[:, 0] == i, 1:] for i in range(pictures)]
     there = [torch.ones_like(own[:, 0]) for own in proposals]

@@ -8,7 +8,6 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from onelook.backbones import Backbone
-from onelook.backbones.backbone import check_sides
 from onelook.detectors.fast_rcnn import FastRcnnLoss, Rcnn, Sampled
 from onelook.detectors.priors import Shapes
 from onelook.detectors.regions import Roi
@@ -80,10 +79,6 @@ class FasterRcnn(Rcnn):
     def split(self, raw: Sequence[Tensor]) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
         """What `forward` gives: the maps that regions are cut out of, and the numbers of the RPN."""
         return raw[: len(self.strides)], raw[len(self.anchors) :]
-
-    def check_size(self, size: Size) -> None:
-        """Raises NetworkError for a height or width, in pixels, that the network cannot take."""
-        check_sides(size)
 
     def decode(self, raw: Sequence[Tensor], size: Size) -> tuple[Tensor, Tensor]:
         """Raw tensors -> boxes [B, N, 4] xyxy in pixels of the input of `size` (height, width), scores [B, N, C]."""

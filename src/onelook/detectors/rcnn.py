@@ -19,12 +19,12 @@ from onelook.boxes import clip, xyxy_to_cxcywh
 from onelook.checkpoint import fill, opened
 from onelook.detectors.blocks import normalise
 from onelook.detectors.priors import Priors
-from onelook.detectors.selective_search import selective_search
 from onelook.errors import CheckpointError
 from onelook.nms import nms
 from onelook.runtime import atomic
 from onelook.runtime.detections import Detections
 from onelook.runtime.picture import Pixels, shown
+from onelook.runtime.selective_search import selective_search
 from onelook.runtime.session import FORMAT
 
 Boxes = NDArray[np.float32]

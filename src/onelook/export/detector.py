@@ -30,8 +30,8 @@ class Detector(Protocol):
 
 
 class _PixelsToCandidates(nn.Module):
-    """uint8 [B, H, W, 3] -> boxes and scores of all candidates, the picture's extent [B, 4] within the input, and the maps
-    that masks are made of.
+    """uint8 [B, H, W, 3], with proposals [B, P, 4] where the detector takes those -> boxes and scores of all candidates,
+    the picture's extent [B, 4] within the input, and the maps that masks are made of.
 
     Darknet measures the distances of DIoU suppression relative to the picture, not in pixels. How wide and high the
     picture is shows in the letterbox's bars, which are read off the middle row and column.
@@ -41,8 +41,9 @@ class _PixelsToCandidates(nn.Module):
         super().__init__()
         self.detector = detector
 
-    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        raw = self.detector(image.permute(0, 3, 1, 2).float() / 255)
+    def forward(self, image: Tensor, proposals: Tensor | None = None) -> tuple[Tensor, ...]:
+        x = image.permute(0, 3, 1, 2).float() / 255
+        raw = self.detector(x) if proposals is None else self.detector(x, proposals)
         boxes, scores = self.detector.decode(raw, image.shape[1:3])  # type: ignore[operator]
         width = _not_grey(image[:, image.shape[1] // 2])
         height = _not_grey(image[:, :, image.shape[2] // 2])
@@ -77,7 +78,8 @@ def export_detector(
 
     Args:
         detector: a module with the methods of `Detector`; it is left as it is. With those of `WithMasks` besides, the file
-            gives a mask for each detection, too, and no more than the 100 best detections of a picture.
+            gives a mask for each detection, too, and no more than the 100 best detections of a picture. If it has to
+            `search` for regions, the file takes as many as its `proposals` says, as one more input.
         path: of the file, written beside and renamed.
         names: of the classes.
         size: height and width of the input, pixels; with `dynamic_size` the one that users get unless they ask.
@@ -108,7 +110,8 @@ def export_detector(
     }
     folded = fold_batch_norm(detector)
     maps = _examples(folded, size, batch or 2)
-    network = trace(_PixelsToCandidates(folded), (*CANDIDATES, *maps), size, dynamic_size, batch)
+    proposals = int(folded.proposals) if hasattr(folded, "search") else 0  # type: ignore[arg-type]
+    network = trace(_PixelsToCandidates(folded), (*CANDIDATES, *maps), size, dynamic_size, batch, proposals)
     model = _join(network, suppression(diou_beta, MOST if maps else None), (*OUTPUTS["detect"], *maps))
     if maps:
         model = append_masks(model, folded, maps, size, batch)

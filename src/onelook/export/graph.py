@@ -14,7 +14,7 @@ from torch import nn
 from onelook.errors import ModelError
 from onelook.export.half import halve
 from onelook.runtime import atomic
-from onelook.runtime.session import FORMAT
+from onelook.runtime.session import FORMAT, PROPOSALS
 
 OPSET = 20
 
@@ -25,6 +25,7 @@ def trace(
     size: tuple[int, int],
     dynamic_size: bool = False,
     batch: int | None = None,
+    proposals: int = 0,
 ) -> onnx.ModelProto:
     """The graph of a module that takes `image`, uint8 [B, H, W, 3].
 
@@ -34,6 +35,7 @@ def trace(
         size: height and width of the image.
         dynamic_size: let the graph take every multiple of 32.
         batch: B; None lets the graph take any number.
+        proposals: P, where the module takes regions of the pictures besides, `proposals`, xyxy float32 [B, P, 4].
     """
     dynamic: dict[int, Any] = {}
     if batch is None:
@@ -41,8 +43,10 @@ def trace(
     if dynamic_size:
         dynamic |= {1: 32 * torch.export.Dim("rows", min=1), 2: 32 * torch.export.Dim("columns", min=1)}
         size = (192, 256)  # of the example: two different sides, so that nothing takes them for one
-    example = torch.zeros(batch or 2, *size, 3, dtype=torch.uint8)
-    return export(module, {"image": example}, outputs, (dynamic,))
+    examples = {"image": torch.zeros(batch or 2, *size, 3, dtype=torch.uint8)}
+    if proposals:
+        examples[PROPOSALS] = torch.tensor((0.0, 0.0, 8.0, 8.0)).repeat(batch or 2, proposals, 1)
+    return export(module, examples, outputs, (dynamic, {} if batch else {0: dynamic[0]})[: len(examples)])
 
 
 def export(

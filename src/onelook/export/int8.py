@@ -20,7 +20,7 @@ from onelook.export.graph import name_operators_once
 from onelook.export.qdq import Plan, insert, plan
 from onelook.runtime import atomic
 from onelook.runtime.model import load_pictures
-from onelook.runtime.session import INPUTS, ModelInfo, open_session, processors
+from onelook.runtime.session import ModelInfo, feed_of, open_session, processors
 from onelook.runtime.sources import Source, count, is_endless, pictures
 
 PICTURES = 100  # for the ranges, evenly spread over those that there are
@@ -33,7 +33,8 @@ NEAR = 3.0  # decibels below the best: not worth a convolution in float
 MISREAD = 3
 
 Numbers = NDArray[Any]
-Run = Callable[[NDArray[np.uint8]], list[Numbers]]
+Feed = dict[str, Numbers]  # the inputs of a model by name
+Run = Callable[[Feed], list[Numbers]]
 Agreement = Callable[[set[str], Sequence[str], int], dict[str, float]]
 
 
@@ -88,14 +89,15 @@ def quantise(model_file: str | Path, source: Source, output: str | Path) -> Int8
     planned = plan(model.graph)
     if not planned.convolutions:
         raise ModelError(f"{path}: has no convolution that another one follows; nothing would become int8")
-    images = _calibration(source, info)
-    trials = _Trials(model, planned, images, info)
+    feeds = _calibration(source, info)
+    trials = _Trials(model, planned, feeds)
     in_float, agreement = choose(planned.convolutions, tuple(trials.engines), trials.agreement)
     rounded = trials.rounded(in_float)
     onnx.checker.check_model(rounded, full_check=True)
     atomic.save(Path(output), rounded.SerializeToString(), ModelError)
     total, kept = sum(node.op_type == "Conv" for node in model.graph.node), len(in_float)
-    return Int8Report(Path(output), total, len(planned.convolutions) - kept, kept, sum(map(len, images)), agreement)
+    seen = sum(len(feed["image"]) for feed in feeds)
+    return Int8Report(Path(output), total, len(planned.convolutions) - kept, kept, seen, agreement)
 
 
 def choose(
@@ -131,14 +133,14 @@ def choose(
 
 
 class _Trials:
-    """A model with more or fewer convolutions in float. Arguments: it, its plan, inputs to calibrate with, about it."""
+    """A model with more or fewer convolutions in float. Arguments: it, its plan, inputs to calibrate with."""
 
-    def __init__(self, model: onnx.ModelProto, plan: Plan, images: Sequence[NDArray[np.uint8]], info: ModelInfo):
-        self.model, self.plan, self.info = model, plan, info
-        self.images = images[:COMPARED]
-        self.ranges = _ranges(model, plan.values, images, info)
-        in_float = _onnxruntime(model, plan.ends, info)
-        self.expected = [in_float(image) for image in self.images]
+    def __init__(self, model: onnx.ModelProto, plan: Plan, feeds: Sequence[Feed]):
+        self.model, self.plan = model, plan
+        self.feeds = feeds[:COMPARED]
+        self.ranges = _ranges(model, plan.values, feeds)
+        in_float = _onnxruntime(model, plan.ends)
+        self.expected = [in_float(feed) for feed in self.feeds]
         has_openvino = importlib.util.find_spec("openvino") is not None
         self.engines = {"onnxruntime": _onnxruntime, **({"openvino": _openvino} if has_openvino else {})}
 
@@ -147,8 +149,8 @@ class _Trials:
         model = self.rounded(in_float)
         found = {}
         for engine in engines:
-            run = self.engines[engine](model, self.plan.ends, self.info)
-            found[engine] = _decibels([run(image) for image in self.images[:pictures]], self.expected[:pictures])
+            run = self.engines[engine](model, self.plan.ends)
+            found[engine] = _decibels([run(feed) for feed in self.feeds[:pictures]], self.expected[:pictures])
         return found
 
     def rounded(self, in_float: set[str]) -> onnx.ModelProto:
@@ -172,41 +174,40 @@ def _whole(model: onnx.ModelProto) -> None:
     model.graph.node.extend(nodes)
 
 
-def _calibration(source: Source, info: ModelInfo) -> list[NDArray[np.uint8]]:
+def _calibration(source: Source, info: ModelInfo) -> list[Feed]:
     """Inputs of the model, each of as many pictures as it takes, else of one."""
     if is_endless(source):
         raise Error(f"{source!r} has no end; calibration needs a number of pictures")
     step = max(1, (count(source) or 0) // PICTURES)
     chosen = itertools.islice(pictures(source), 0, step * PICTURES, step)
-    images = []
+    thresholds = (info.score_threshold, info.iou_threshold) if info.task == "detect" else ()
+    feeds = []
     while some := list(itertools.islice(chosen, info.batch or 1)):
         canvas, loaded = load_pictures(some, info, info.size, keep_images=False)
         for one in loaded:
             if isinstance(one, SourceError):
                 raise one
-        images.append(canvas[: len(some)] if info.batch is None else canvas)
-    if not images:
+        feeds.append(feed_of(info, canvas[: len(some)] if info.batch is None else canvas, thresholds))
+    if not feeds:
         raise Error("there are no pictures to calibrate with")
-    return images
+    return feeds
 
 
-def _ranges(
-    model: onnx.ModelProto, names: Sequence[str], images: Sequence[NDArray[np.uint8]], info: ModelInfo
-) -> dict[str, tuple[float, float]]:
+def _ranges(model: onnx.ModelProto, names: Sequence[str], feeds: Sequence[Feed]) -> dict[str, tuple[float, float]]:
     """The least and the greatest of each of the values, over all pictures."""
     found = dict.fromkeys(names, (0.0, 0.0))
     cut = onnx.ModelProto.FromString(model.SerializeToString())
     del cut.graph.output[:]  # so that what comes behind is not computed
-    run = _onnxruntime(cut, names, info)
-    for image in images:
-        for name, numbers in zip(names, run(image), strict=True):
+    run = _onnxruntime(cut, names)
+    for feed in feeds:
+        for name, numbers in zip(names, run(feed), strict=True):
             if numbers.size:
                 least, greatest = found[name]
                 found[name] = min(least, float(numbers.min())), max(greatest, float(numbers.max()))
     return found
 
 
-def _onnxruntime(model: onnx.ModelProto, names: Sequence[str], info: ModelInfo) -> Run:
+def _onnxruntime(model: onnx.ModelProto, names: Sequence[str]) -> Run:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -216,23 +217,22 @@ def _onnxruntime(model: onnx.ModelProto, names: Sequence[str], info: ModelInfo) 
     session = onnxruntime.InferenceSession(_giving(model, names), options, providers=providers)
     taken = {value.name for value in session.get_inputs()}
 
-    def run(image: NDArray[np.uint8]) -> list[Numbers]:
-        feed = {name: value for name, value in _feed(image, info).items() if name in taken}
-        found: list[Numbers] = session.run(list(names), feed)
+    def run(feed: Feed) -> list[Numbers]:
+        found: list[Numbers] = session.run(list(names), {name: value for name, value in feed.items() if name in taken})
         return found
 
     return run
 
 
-def _openvino(model: onnx.ModelProto, names: Sequence[str], info: ModelInfo) -> Run:
+def _openvino(model: onnx.ModelProto, names: Sequence[str]) -> Run:
     import openvino
 
     settings = {"INFERENCE_NUM_THREADS": processors(), "INFERENCE_PRECISION_HINT": "f32"}
     read = openvino.Core().read_model(_giving(model, names))
     request = openvino.compile_model(read, "CPU", settings).create_infer_request()
 
-    def run(image: NDArray[np.uint8]) -> list[Numbers]:
-        request.infer(_feed(image, info))
+    def run(feed: Feed) -> list[Numbers]:
+        request.infer(feed)
         return [request.get_tensor(name).data.copy() for name in names]
 
     return run
@@ -243,11 +243,6 @@ def _giving(model: onnx.ModelProto, names: Sequence[str]) -> bytes:
     copy = onnx.ModelProto.FromString(model.SerializeToString())
     copy.graph.output.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in names)
     return copy.SerializeToString()
-
-
-def _feed(image: NDArray[np.uint8], info: ModelInfo) -> dict[str, Numbers]:
-    thresholds = (np.asarray(value, np.float32) for value in (info.score_threshold, info.iou_threshold))
-    return dict(zip(INPUTS[info.task], (image, *thresholds), strict=False))
 
 
 def _decibels(found: Sequence[Sequence[Numbers]], expected: Sequence[Sequence[Numbers]]) -> float:

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -32,6 +33,8 @@ OUTPUTS = {
     "segment": ("mask",),
 }
 MASKS = "masks"  # one more output, of a detector that says which pixels belong to each object
+PROPOSALS = "proposals"  # one more input, of a detector that looks at regions that others propose: float32 [B, P, 4]
+MOST_PROPOSALS = 1 << 14
 METADATA = (
     "format", "task", "names", "size", "resize", "crop", "sampling", "score_threshold", "iou_threshold", "parameters",
     "multiply_adds", "origin",
@@ -54,6 +57,7 @@ class ModelInfo:
         parameters, multiply_adds: of the network, at `size`; of an R-CNN without the multiply-adds for each region.
         origin: where it comes from.
         masks: of a detector: it gives the mask of each object too.
+        proposals: of a detector: regions of a picture that it is given, at most, by selective search; 0 for others.
     """
 
     path: Path
@@ -71,6 +75,7 @@ class ModelInfo:
     multiply_adds: int
     origin: dict[str, Any]
     masks: bool
+    proposals: int
 
     @property
     def outputs(self) -> list[str]:
@@ -119,7 +124,7 @@ class OnnxRuntimeSession:
 
     def run(self, images: NDArray[np.uint8], *thresholds: float) -> list[NDArray[Any]]:
         """See `Session`."""
-        feed = _feed(self.info.task, images, thresholds)
+        feed = feed_of(self.info, images, thresholds)
         try:
             found: list[NDArray[Any]] = self._session.run(self.info.outputs, feed)
         except Exception as error:
@@ -163,7 +168,7 @@ class OpenVinoSession:
         if not hasattr(self._requests, "request"):
             self._requests.request = self._compiled.create_infer_request()
         request = self._requests.request
-        feed = _feed(self.info.task, images, thresholds)
+        feed = feed_of(self.info, images, thresholds)
         try:
             request.infer(feed)
         except Exception as error:
@@ -192,7 +197,7 @@ def open_session(
 
     Raises:
         ModelError: no such file, or not a model file of onelook's; no such engine or precision.
-        MissingDependencyError: the engine is not installed.
+        MissingDependencyError: the engine is not installed, or scikit-image for a model that takes proposals.
     """
     path = Path(path)
     if engine not in ENGINES:
@@ -207,9 +212,16 @@ def open_session(
     if engine == "auto":
         engine = "openvino" if has_openvino and not has_cuda() and precision == "fastest" else "onnxruntime"
     threads = threads or processors()
+    session: Session
     if engine == "openvino":
-        return OpenVinoSession(path, threads, streams, precision)
-    return OnnxRuntimeSession(path, threads, streams)
+        session = OpenVinoSession(path, threads, streams, precision)
+    else:
+        session = OnnxRuntimeSession(path, threads, streams)
+    if session.info.proposals and importlib.util.find_spec("skimage") is None:
+        raise MissingDependencyError(
+            f'{path}: looks at regions of selective search, which needs scikit-image; pip install "onelook[rcnn]"'
+        )
+    return session
 
 
 def processors() -> int:
@@ -222,8 +234,22 @@ def has_cuda() -> bool:
     return "CUDAExecutionProvider" in _providers()
 
 
-def _feed(task: str, images: NDArray[np.uint8], thresholds: tuple[float, ...]) -> dict[str, NDArray[Any]]:
-    return dict(zip(INPUTS[task], (images, *(np.asarray(value, np.float32) for value in thresholds)), strict=True))
+def feed_of(info: ModelInfo, images: NDArray[np.uint8], thresholds: Sequence[float]) -> dict[str, NDArray[Any]]:
+    """The inputs of a model file by name, of what `Session.run` takes."""
+    values = (np.asarray(value, np.float32) for value in thresholds)
+    feed: dict[str, NDArray[Any]] = dict(zip(INPUTS[info.task], (images, *values), strict=True))
+    if info.proposals:
+        from onelook.runtime.selective_search import selective_search  # which few models need
+
+        feed[PROPOSALS] = np.zeros((len(images), info.proposals, 4), np.float32)
+        for rows, image in zip(feed[PROPOSALS], images, strict=True):
+            found = selective_search(image)[: info.proposals]
+            rows[: len(found)] = found
+    return feed
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and 0 < value <= MOST_PROPOSALS
 
 
 def _providers() -> list[str]:
@@ -249,6 +275,7 @@ def _info(path: Path, metadata: dict[str, str], inputs: dict[str, list[Any]], ou
     task = metadata.get("task", "")
     if task not in INPUTS:
         raise ModelError(f"{path}: is for the task {task!r}; this version knows {', '.join(INPUTS)}")
+    proposals = inputs.pop(PROPOSALS, None) if task == "detect" else None
     if set(inputs) != set(INPUTS[task]) or not outputs.issuperset(OUTPUTS[task]) or len(inputs["image"]) != 4:
         raise ModelError(
             f"{path}: is no model to {task}: expected the inputs {', '.join(INPUTS[task])} and the outputs "
@@ -273,6 +300,8 @@ def _info(path: Path, metadata: dict[str, str], inputs: dict[str, list[Any]], ou
         if not 0 < crop <= 1 or metadata["resize"] not in RESIZES or metadata["sampling"] not in SAMPLINGS:
             raise ValueError(f"resize {metadata['resize']!r}, crop {crop}, sampling {metadata['sampling']!r}")
         masks = task == "detect" and MASKS in outputs
+        if proposals is not None and not (len(proposals) == 3 and _is_count(proposals[1]) and proposals[2] == 4):
+            raise ValueError(f"proposals must be of [B, P, 4], P up to {MOST_PROPOSALS}")
         if metadata["resize"] == "crop" and (masks or task == "segment"):
             raise ValueError("resize 'crop': masks are of whole pictures")
         return ModelInfo(
@@ -291,6 +320,7 @@ def _info(path: Path, metadata: dict[str, str], inputs: dict[str, list[Any]], ou
             multiply_adds=int(metadata["multiply_adds"]),
             origin=origin,
             masks=masks,
+            proposals=0 if proposals is None else proposals[1],
         )
     except (KeyError, ValueError, TypeError, IndexError, OverflowError, RecursionError) as error:
         reason = shown(f"{type(error).__name__} {error}"[:300])

@@ -100,6 +100,7 @@ class Served:
             "score_threshold": info.score_threshold,
             "iou_threshold": info.iou_threshold,
             "masks": info.masks,
+            "proposals": info.proposals,
             "parameters": info.parameters,
             "multiply_adds": info.multiply_adds,
             "file_bytes": self.file_bytes,

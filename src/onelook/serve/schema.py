@@ -123,6 +123,7 @@ class Model(BaseModel):
     score_threshold: float
     iou_threshold: float
     masks: bool
+    proposals: int = Field(description="regions that are searched for in each picture, at most; 0 for none")
     parameters: int
     multiply_adds: int
     file_bytes: int

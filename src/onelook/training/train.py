@@ -16,7 +16,7 @@ import torch
 from onelook import __version__, backbones, segmenters
 from onelook.conversion import convert
 from onelook.data import Dataset, Problem, read, splits
-from onelook.data.augment import YOLO_V1
+from onelook.data.augment import FAST_RCNN, YOLO_V1
 from onelook.errors import TrainingError
 from onelook.runtime import atomic
 from onelook.runtime.picture import shown
@@ -33,6 +33,7 @@ from onelook.training.settings import Settings, from_json
 from onelook.training.start import Weights, load_weights, recalibrate
 
 GIVEN = {"classes": "the dataset", "size": "the settings", "parents": "the tree"}  # options that come of these
+PAPERS = {"yolo_v1": YOLO_V1, "fast_rcnn": FAST_RCNN}  # augmentation that differs
 TOLD = 5  # problems of a dataset; `onelook data check` tells all
 CALIBRATION = 8  # batches
 TRAINED_RATE = 0.1  # share of the learning rate that a backbone gets that was trained before
@@ -84,7 +85,7 @@ def train(
         alpha: width multiplier of a MobileNet.
         weights: to start from, see `onelook.training.start.read_weights`; else they are drawn.
         settings: how to train.
-        paper: as in the paper: YOLOv3's loss, in place of the recommended one; YOLOv1's augmentation.
+        paper: as in the paper: YOLOv3's loss, in place of the recommended one; the augmentation of YOLOv1 and Fast R-CNN.
         switches: attributes of the loss (`box`, `focal`, `gamma`, ...).
         options: of the network (`width`, `levels`, `anchors`, ...), see `onelook.detectors.create`.
         tree: of classes, for YOLOv2 (YOLO9000); see `onelook.training.joint.read_tree`. Its classes are those trained.
@@ -104,8 +105,8 @@ def train(
     settings = settings or Settings()
     if settings.backbone_rate is None:
         settings = dataclasses.replace(settings, backbone_rate=1.0 if weights is None else TRAINED_RATE)
-    if paper and model == "yolo_v1":
-        settings = dataclasses.replace(settings, augmentation=YOLO_V1)
+    if paper and model in PAPERS:
+        settings = dataclasses.replace(settings, augmentation=PAPERS[model])
     if (tree or classified) and model != "yolo_v2":
         raise TrainingError(f"a tree and classified pictures are for yolo_v2; found {model}")
     named = {"backbone": backbone, "alpha": alpha}

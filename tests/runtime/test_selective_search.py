@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import rectangles
-from onelook.detectors.selective_search import (
+from onelook.errors import MissingDependencyError
+from onelook.runtime.selective_search import (
     FAST,
     Strategy,
     colour_bins,
@@ -21,7 +22,6 @@ from onelook.detectors.selective_search import (
     selective_search,
     texture_bins,
 )
-from onelook.errors import MissingDependencyError
 
 Pixels = NDArray[np.uint8]
 Labels = NDArray[np.int64]
