@@ -1,5 +1,6 @@
 """Fast R-CNN: its loss by hand, what it draws, what its numbers mean."""
 
+import importlib.util
 import math
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from onelook.detectors import fast_rcnn
 from onelook.detectors.fast_rcnn import OFFSETS, FastRcnn, FastRcnnLoss, Sampled, padded
 from onelook.detectors.regions import Regions
 from onelook.detectors.targets import Targets, targets
+from onelook.errors import MissingDependencyError
 from onelook.export import export_detector
 from onelook.runtime.selective_search import selective_search
 from onelook.runtime.session import open_session
@@ -271,7 +273,7 @@ def test_file_and_torch_find_the_same_in_any_batch(options: dict[str, object], t
             agree(session.run(images, 0.4, 1.0), expected)
 
 
-def test_it_detects_evaluates_and_becomes_int8_as_others_do(tmp_path: Path) -> None:
+def test_it_detects_and_becomes_int8_as_others_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fast = awake(network(proposals=40), 1.5)
     path = export_detector(fast, tmp_path / "model.onnx", ["a", "b", "c"], SIZE, score_threshold=0.4)
     pictures = list(shapes(5, 3))
@@ -281,3 +283,6 @@ def test_it_detects_evaluates_and_becomes_int8_as_others_do(tmp_path: Path) -> N
     report = quantise(path, pictures, tmp_path / "int8.onnx")
     assert report.quantised > 0
     assert len(onelook.load(report.path)(pictures)) == 3
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(MissingDependencyError, match=r'needs scikit-image; pip install "onelook\[rcnn\]"'):
+        open_session(path)
