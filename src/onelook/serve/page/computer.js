@@ -15,6 +15,7 @@ export const mustBeThere = () => ask("page/vendor/ort.wasm.min.mjs", { method: "
 
 /** As of server.js; `file` may be an ImageBitmap too, which is taken over. */
 export async function look(model, file, { source, threshold, top, signal, say }) {
+  if (model.proposals) throw new Problem("This model runs on the server alone, which proposes the regions it looks at.");
   if (pending.size) stop(); // a question that was cancelled keeps it busy
   if (loaded !== model.name) {
     loaded = undefined;

@@ -27,7 +27,6 @@ const reason = (error) =>
   typeof error === "number" ? "not enough memory" : String(error.message ?? error).split("\n")[0];
 
 async function open(bytes, model) {
-  if (model.proposals) throw new Error("the server proposes its regions.");
   const ort = await import("./vendor/ort.wasm.min.mjs");
   ort.env.logLevel = "error";
   ort.env.wasm.wasmPaths = new URL("./vendor/", import.meta.url).href;
