@@ -709,6 +709,28 @@ def test_the_webcam_stays_on_this_computer(visit: Open) -> None:
     assert sent == []
 
 
+@pytest.mark.usefixtures("vendor")
+def test_a_model_whose_regions_are_proposed_runs_on_the_server_alone(page: Page, photo: Path) -> None:
+    def answer(route: Any) -> None:
+        response = route.fetch()
+        known = response.json()
+        for model in known["models"]:
+            model["proposals"] = 2000
+        route.fulfill(response=response, json=known)
+
+    fetched: list[str] = []
+    page.on("request", lambda one: fetched.append(one.url) if one.url.endswith("/file") else None)
+    page.route("**/v1/models", answer)
+    page.reload()
+    expect(page.get_by_label("Model")).to_be_enabled()
+    page.get_by_label("On this computer").check()
+    choose(page, photo)
+    expect(page.get_by_role("alert")).to_contain_text("This model runs on the server alone", timeout=PATIENCE)
+    assert fetched == []
+    page.get_by_label("On the server").check()
+    expect(status(page)).to_have_text(COUNTS, timeout=PATIENCE)
+
+
 def test_without_onnxruntime_web_the_page_says_what_to_do(page: Page, photo: Path) -> None:
     page.route("**/vendor/**", lambda route: route.fulfill(status=404))
     expect(page.get_by_label("Model")).to_be_enabled()
