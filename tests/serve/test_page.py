@@ -532,6 +532,8 @@ def test_a_key_is_asked_for_and_kept_for_the_session(visit: Open, model_paths: d
 
 
 def test_the_keyboard_alone_does_all(page: Page, photo: Path, known: onelook.Detections) -> None:
+    # Someone listens from now on: the browser asks playwright, not the desktop, only some time after the first one does.
+    page.on("filechooser", lambda _: None)
     expect(page.get_by_label("Model")).to_be_enabled()
 
     def tab_to(locator: Any) -> None:
