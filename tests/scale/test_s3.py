@@ -103,7 +103,7 @@ def test_a_prefix_is_a_folder(store: Any, address: Address) -> None:
     assert results.names("parts") == []
 
 
-def test_what_cannot_be_opened_is_one_line_without_the_secret(server: str, store: Any, address: Address) -> None:
+def test_what_cannot_be_opened_is_one_line_without_the_secret(store: Any, address: Address) -> None:
     for write in (False, True):
         folder = Folder.open(address("x").replace(BUCKET, "nobodys-bucket"))
         with pytest.raises(Error) as caught:

@@ -41,10 +41,8 @@ class Contender:
         self.size = self.info.size if size is None else (size, size)
         self.model: Any = KINDS[self.info.task](self.path, engine, threads, session=self._session)
         self.options: dict[str, Any] = {}
-        self._thresholds: tuple[float, ...] = ()
         if self.info.task == "detect":
             self.options = {"size": self.size}
-            self._thresholds = (self.info.score_threshold, self.info.iou_threshold)
         elif self.size != self.info.size:
             raise Error(f"{self.path}: a model to {self.info.task} takes pictures of its own size alone")
 
@@ -66,7 +64,7 @@ class Contender:
     def session(self, pictures: Sequence[NDArray[np.uint8]]) -> Callable[[], object]:
         """A run of the session alone, on inputs that are made before."""
         queue = itertools.cycle([self._input(picture) for picture in pictures])
-        return lambda: self._session.run(next(queue), *self._thresholds)
+        return lambda: self._session.run(next(queue), *self.info.thresholds)
 
     def stream(self, pictures: Sequence[NDArray[np.uint8]], count: int) -> Callable[[], list[float]]:
         """A turn that gives pictures a second of `count` of them or more, looked at in as many threads as there are.

@@ -59,8 +59,17 @@ _WORDS: Mapping[str, tuple[str | None, ...]] = {
     "focal": ("objectness", "classes", None),
 }
 
-OneStageLoss = YoloV1Loss | YoloV2Loss | YoloV3Loss | SsdLoss | RetinaNetLoss | LocalizerLoss
-Loss = OneStageLoss | FastRcnnLoss | FasterRcnnLoss | MaskRcnnLoss
+Loss = (
+    YoloV1Loss
+    | YoloV2Loss
+    | YoloV3Loss
+    | SsdLoss
+    | RetinaNetLoss
+    | FastRcnnLoss
+    | FasterRcnnLoss
+    | MaskRcnnLoss
+    | LocalizerLoss
+)
 
 
 def create(name: str, /, **options: Any) -> Detector:

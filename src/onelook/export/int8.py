@@ -180,14 +180,13 @@ def _calibration(source: Source, info: ModelInfo) -> list[Feed]:
         raise Error(f"{source!r} has no end; calibration needs a number of pictures")
     step = max(1, (count(source) or 0) // PICTURES)
     chosen = itertools.islice(pictures(source), 0, step * PICTURES, step)
-    thresholds = (info.score_threshold, info.iou_threshold) if info.task == "detect" else ()
     feeds = []
     while some := list(itertools.islice(chosen, info.batch or 1)):
         canvas, loaded = load_pictures(some, info, info.size, keep_images=False)
         for one in loaded:
             if isinstance(one, SourceError):
                 raise one
-        feeds.append(feed_of(info, canvas[: len(some)] if info.batch is None else canvas, thresholds))
+        feeds.append(feed_of(info, canvas[: len(some)] if info.batch is None else canvas, info.thresholds))
     if not feeds:
         raise Error("there are no pictures to calibrate with")
     return feeds

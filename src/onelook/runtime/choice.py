@@ -99,8 +99,7 @@ def _run(session: Session) -> Callable[[], object]:
     """One run over a picture of noise."""
     info = session.info
     image = np.random.default_rng(0).integers(0, 256, (info.batch or 1, *info.size, 3), np.uint8)
-    thresholds = (info.score_threshold, info.iou_threshold) if info.task == "detect" else ()
-    return lambda: session.run(image, *thresholds)
+    return lambda: session.run(image, *info.thresholds)
 
 
 def _cost(run: Callable[[], object]) -> float:

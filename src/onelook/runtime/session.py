@@ -82,6 +82,11 @@ class ModelInfo:
         """The names of what `Session.run` gives."""
         return [*OUTPUTS[self.task], MASKS] if self.masks else list(OUTPUTS[self.task])
 
+    @property
+    def thresholds(self) -> tuple[float, ...]:
+        """What `Session.run` takes besides pictures, by default: score and IoU of a detector, nothing of others."""
+        return (self.score_threshold, self.iou_threshold) if self.task == "detect" else ()
+
 
 class Session(Protocol):
     """A model file, loaded. `run` may be called from as many threads at once as `streams` said."""
@@ -248,10 +253,6 @@ def feed_of(info: ModelInfo, images: NDArray[np.uint8], thresholds: Sequence[flo
     return feed
 
 
-def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and 0 < value <= MOST_PROPOSALS
-
-
 def _providers() -> list[str]:
     import onnxruntime
 
@@ -300,8 +301,13 @@ def _info(path: Path, metadata: dict[str, str], inputs: dict[str, list[Any]], ou
         if not 0 < crop <= 1 or metadata["resize"] not in RESIZES or metadata["sampling"] not in SAMPLINGS:
             raise ValueError(f"resize {metadata['resize']!r}, crop {crop}, sampling {metadata['sampling']!r}")
         masks = task == "detect" and MASKS in outputs
-        if proposals is not None and not (len(proposals) == 3 and _is_count(proposals[1]) and proposals[2] == 4):
-            raise ValueError(f"proposals must be of [B, P, 4], P up to {MOST_PROPOSALS}")
+        match proposals:
+            case None:
+                most = 0
+            case [_, int(most), 4] if 0 < most <= MOST_PROPOSALS:
+                pass
+            case _:
+                raise ValueError(f"proposals must be of [B, P, 4], P up to {MOST_PROPOSALS}")
         if metadata["resize"] == "crop" and (masks or task == "segment"):
             raise ValueError("resize 'crop': masks are of whole pictures")
         return ModelInfo(
@@ -320,7 +326,7 @@ def _info(path: Path, metadata: dict[str, str], inputs: dict[str, list[Any]], ou
             multiply_adds=int(metadata["multiply_adds"]),
             origin=origin,
             masks=masks,
-            proposals=0 if proposals is None else proposals[1],
+            proposals=most,
         )
     except (KeyError, ValueError, TypeError, IndexError, OverflowError, RecursionError) as error:
         reason = shown(f"{type(error).__name__} {error}"[:300])
