@@ -1,10 +1,16 @@
 """A whole MobileNetV1 in TensorFlow Lite's format of which some bytes, none of its weights, are others."""
 
 import sys
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import torch
 
 from fuzz.files import edited, refusals, written
-from onelook.tflite import load
+from onelook.backbones import Backbone, create
+from onelook.tflite import classifier, load
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
 
@@ -27,7 +33,18 @@ def _places() -> list[int]:
 _PLACES = _places()
 
 
+@lru_cache(maxsize=32)
+def _made(device: torch.device, name: str, alpha: float, classes: int) -> Backbone:
+    with device:
+        return create(name, alpha=alpha, classes=classes)
+
+
+def _create(name: str, **options: Any) -> Backbone:
+    """Networks are made once: that takes longer than the reading, and weights of an earlier file are overwritten."""
+    return _made(torch.get_default_device(), name, **options)
+
+
 def one_input(data: bytes) -> None:
     """The edits of the file."""
-    with refusals():
+    with refusals(), patch.object(classifier, "create", _create):
         load(written("x.tflite", edited(_BASE, _PLACES, data)))
