@@ -684,6 +684,13 @@ def test_the_model_is_fetched_once_and_what_is_no_picture_is_said(page: Page, ph
     choose_and_wait(page, photo)
     choose(page, notes)
     expect(page.get_by_role("alert")).to_contain_text("notes.txt: not a picture that this browser can read.")
+    cut = tmp_path / "cut.jpg"  # of which browsers show what there is
+    cut.write_bytes(cv2.imencode(".jpg", np.zeros((64, 64, 3), np.uint8))[1].tobytes()[:-2])
+    choose(page, cut)
+    expect(page.get_by_role("alert")).to_contain_text("cut.jpg: the JPEG picture is cut short; its end is missing.")
+    cut.write_bytes(b"")
+    choose(page, cut)
+    expect(page.get_by_role("alert")).to_contain_text("cut.jpg: the file is empty.")
     page.get_by_role("button", name="astronaut.png").click()
     page.get_by_label("Model").select_option("pixels")
     expect(rows(page).first).to_contain_text("%", timeout=PATIENCE)
@@ -828,6 +835,23 @@ def test_a_large_jpeg_is_reduced_as_the_library_does(bare: Page, width: int, hei
     assert enough == ENOUGH
     assert difference.max() <= 12
     assert difference.mean() < 1
+
+
+def test_a_jpeg_is_whole_where_the_library_says_so(bare: Page) -> None:
+    """Each beginning of a JPEG with a thumbnail and with something of the camera's behind it."""
+    thumbnail = cv2.imencode(".jpg", np.zeros((1, 1, 3), np.uint8))[1].tobytes()
+    noise = np.random.default_rng(6).integers(0, 256, (9, 9, 3), np.uint8)
+    whole = cv2.imencode(".jpg", noise)[1].tobytes()
+    segment = b"\xff\xe1" + (len(thumbnail) + 2).to_bytes(2, "big") + thumbnail
+    data = whole[:2] + segment + whole[2:] + b"tail"
+    expected = [picture._is_whole_jpeg(data[:end]) for end in range(2, len(data) + 1)]
+    assert expected == [end >= len(data) - 4 for end in range(2, len(data) + 1)]
+    code = """
+        const { isWhole } = await import("/page/jpeg.js");
+        const bytes = Uint8Array.from(atob(cases[0]), (letter) => letter.charCodeAt(0));
+        return Array.from(bytes.subarray(1), (_, i) => isWhole(bytes.subarray(0, i + 2)));
+    """
+    assert in_page(bare, code, [base64.b64encode(data).decode()]) == expected
 
 
 def test_masks_are_packed_as_the_library_does(bare: Page) -> None:

@@ -292,12 +292,10 @@ def _is_whole_jpeg(data: bytes) -> bool:
 
     It need not be the last two bytes, as cameras append to their files; the thumbnail's, inside a segment, is not it.
     """
-    if data.endswith(b"\xff\xd9"):
-        return True
     position = 2
-    while data[position : position + 1] == b"\xff" and data[position + 1 : position + 2] != b"\xda":
+    while data[position : position + 1] == b"\xff" and data[position + 1 : position + 2] not in (b"\xd9", b"\xda"):
         position += 2 + max(2, int.from_bytes(data[position + 2 : position + 4], "big"))
-    return data.find(b"\xff\xd9", position) >= 0
+    return data.endswith(b"\xff\xd9", position) or data.find(b"\xff\xd9", position) >= 0
 
 
 def _is_one_scan(data: bytes) -> bool:

@@ -2,6 +2,7 @@
 // Messages in: {id, load: bytes, model} and {id, look: Blob or ImageBitmap, source, threshold, top};
 // out: {id, result} or {id, problem: {message, ofPicture}}.
 
+import { isJpeg, isWhole } from "./jpeg.js";
 import { compress, encode } from "./rle.js";
 import { place } from "./placement.js";
 
@@ -37,8 +38,11 @@ async function open(bytes, model) {
 
 async function detect({ ort, session, model }, look, { source, threshold, top }) {
   const start = performance.now();
+  const bytes = look instanceof Blob ? new Uint8Array(await look.arrayBuffer()) : null;
+  const reduce = !bytes || isJpeg(bytes); // a frame of the camera goes to the server as JPEG
+  if (bytes?.length === 0) throw unread(source, "the file is empty.");
+  if (bytes && reduce && !isWhole(bytes)) throw unread(source, "the JPEG picture is cut short; its end is missing.");
   const image = await pixels(look, source);
-  const reduce = !(look instanceof Blob) || (await isJpeg(look)); // a frame of the camera goes to the server as JPEG
   const [height, width] = model.size;
   const batch = model.batch ?? 1; // black pictures for those that are missing
   const input = { data: new Uint8Array(batch * height * width * 3), width, height };
@@ -103,19 +107,13 @@ const rle = (ends, { height, width }) => ({ size: [height, width], counts: compr
 
 const rounded = (value, digits) => Number(value.toFixed(digits));
 
-async function isJpeg(file) {
-  const [first, second] = new Uint8Array(await file.slice(0, 2).arrayBuffer());
-  return first === 0xff && second === 0xd8;
-}
+const unread = (source, why) => Object.assign(new Error(`${source}: ${why}`), { ofPicture: true });
 
 /** RGBA of a picture as it is in its file: upright, its colours not converted, as the server reads them. */
 async function pixels(look, source) {
   const as = { colorSpaceConversion: "none", premultiplyAlpha: "none" };
-  const unreadable = Object.assign(new Error(`${source}: not a picture that this browser can read.`), {
-    ofPicture: true,
-  });
-  const bitmap =
-    look instanceof Blob ? await createImageBitmap(look, as).catch(() => Promise.reject(unreadable)) : look;
+  const refuse = () => Promise.reject(unread(source, "not a picture that this browser can read."));
+  const bitmap = look instanceof Blob ? await createImageBitmap(look, as).catch(refuse) : look;
   const { width, height } = bitmap;
   const context = new OffscreenCanvas(width, height).getContext("2d", { willReadFrequently: true });
   context.drawImage(bitmap, 0, 0);
