@@ -7,7 +7,7 @@ import shutil
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from datetime import datetime
 from importlib.util import find_spec
 from pathlib import Path
@@ -837,21 +837,26 @@ def test_a_large_jpeg_is_reduced_as_the_library_does(bare: Page, width: int, hei
     assert difference.mean() < 1
 
 
-def test_a_jpeg_is_whole_where_the_library_says_so(bare: Page) -> None:
-    """Each beginning of a JPEG with a thumbnail and with something of the camera's behind it."""
-    thumbnail = cv2.imencode(".jpg", np.zeros((1, 1, 3), np.uint8))[1].tobytes()
+def test_a_picture_is_cut_short_where_the_library_says_so(bare: Page) -> None:
+    """Each beginning of a JPEG with a thumbnail and with something of the camera's behind it, of a PNG and of a WebP."""
     noise = np.random.default_rng(6).integers(0, 256, (9, 9, 3), np.uint8)
-    whole = cv2.imencode(".jpg", noise)[1].tobytes()
-    segment = b"\xff\xe1" + (len(thumbnail) + 2).to_bytes(2, "big") + thumbnail
-    data = whole[:2] + segment + whole[2:] + b"tail"
-    expected = [picture._is_whole_jpeg(data[:end]) for end in range(2, len(data) + 1)]
-    assert expected == [end >= len(data) - 4 for end in range(2, len(data) + 1)]
+    jpeg, png, webp = (cv2.imencode(suffix, noise)[1].tobytes() for suffix in (".jpg", ".png", ".webp"))
+    thumbnail = b"\xff\xe1" + (len(jpeg) + 2).to_bytes(2, "big") + jpeg
+    files = [(jpeg[:2] + thumbnail + jpeg[2:], b"tail"), (png, b"tail"), (webp, b"")]
+    cases = [base64.b64encode(whole + tail).decode() for whole, tail in files]
     code = """
-        const { isWhole } = await import("/page/jpeg.js");
-        const bytes = Uint8Array.from(atob(cases[0]), (letter) => letter.charCodeAt(0));
-        return Array.from(bytes.subarray(1), (_, i) => isWhole(bytes.subarray(0, i + 2)));
+        const { cutShort } = await import("/page/whole.js");
+        return cases.map((text) => {
+            const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+            return Array.from(bytes.subarray(7), (_, i) => cutShort(bytes.subarray(0, i + 8)) ?? "");
+        });
     """
-    assert in_page(bare, code, [base64.b64encode(data).decode()]) == expected
+    for (whole, tail), name, found in zip(files, ("JPEG", "PNG", "WebP"), in_page(bare, code, cases), strict=True):
+        data = whole + tail
+        assert found == ["" if end >= len(whole) else name for end in range(8, len(data) + 1)]
+        for end in range(8, len(data) + 1):
+            with pytest.raises(onelook.SourceError) if end < len(whole) else nullcontext():
+                picture.decode(data[:end])
 
 
 def test_masks_are_packed_as_the_library_does(bare: Page) -> None:

@@ -2,9 +2,9 @@
 // Messages in: {id, load: bytes, model} and {id, look: Blob or ImageBitmap, source, threshold, top};
 // out: {id, result} or {id, problem: {message, ofPicture}}.
 
-import { isJpeg, isWhole } from "./jpeg.js";
 import { compress, encode } from "./rle.js";
 import { place } from "./placement.js";
+import { cutShort, isJpeg } from "./whole.js";
 
 let opened; // {ort, session, model}
 let queue = Promise.resolve(); // one thing after another
@@ -38,10 +38,11 @@ async function open(bytes, model) {
 
 async function detect({ ort, session, model }, look, { source, threshold, top }) {
   const start = performance.now();
-  const bytes = look instanceof Blob ? new Uint8Array(await look.arrayBuffer()) : null;
-  const reduce = !bytes || isJpeg(bytes); // a frame of the camera goes to the server as JPEG
+  const bytes = look instanceof Blob ? new Uint8Array(await look.arrayBuffer()) : undefined;
   if (bytes?.length === 0) throw unread(source, "the file is empty.");
-  if (bytes && reduce && !isWhole(bytes)) throw unread(source, "the JPEG picture is cut short; its end is missing.");
+  const cut = bytes && cutShort(bytes);
+  if (cut) throw unread(source, `the ${cut} picture is cut short; its end is missing.`);
+  const reduce = !bytes || isJpeg(bytes); // a frame of the camera goes to the server as JPEG
   const image = await pixels(look, source);
   const [height, width] = model.size;
   const batch = model.batch ?? 1; // black pictures for those that are missing
