@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import schemathesis
@@ -18,7 +19,18 @@ from schemathesis.specs.openapi.checks import (
 from onelook.serve.app import create_app
 from onelook.serve.settings import Settings
 
-CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
+SHORT = 1.0  # seconds in which an answer may not be there, on a busy machine
+
+
+def no_fault(context: Any, response: Any, case: Any) -> bool | None:
+    """Schemathesis's own check, which takes the answer to a client's own short deadline, 504, for a fault too."""
+    asked = parse_qs(urlsplit(response.request.url).query).get("timeout", ["inf"])
+    if response.status_code == 504 and float(asked[-1]) < SHORT:
+        return None
+    return not_a_server_error(context, response, case)
+
+
+CHECKS = [no_fault, status_code_conformance, content_type_conformance, response_schema_conformance]
 
 
 @pytest.fixture(scope="module")
