@@ -119,23 +119,16 @@ suppression (
     below = Constant<value_int = -1>()
     suppresses = Trilu<upper = 0>(rivals_float, below)
 
-    # keep = (suppresses keep == 0), four steps as they are, which mostly are enough, and the rest in a loop.
+    # keep = (suppresses keep == 0), two steps as they are, and then two a turn of a loop until they agree. It is always
+    # entered: where its condition is false from the start, OpenVINO before 2026.4 gives whatever is in its memory.
     hits_1 = ReduceSum(suppresses, last)
     bare_1 = Sub(unit, hits_1)
     keep_1 = Relu(bare_1)
     hits_2 = MatMul(suppresses, keep_1)
     bare_2 = Sub(unit, hits_2)
     keep_2 = Relu(bare_2)
-    hits_3 = MatMul(suppresses, keep_2)
-    bare_3 = Sub(unit, hits_3)
-    keep_3 = Relu(bare_3)
-    hits_4 = MatMul(suppresses, keep_3)
-    bare_4 = Sub(unit, hits_4)
-    keep_4 = Relu(bare_4)
-    doubt = Sub(keep_4, keep_3)
-    most_doubt = ReduceMax<keepdims = 0>(doubt)
-    unsettled = Greater(most_doubt, zero)
-    kept = Loop(pair_count, unsettled, keep_4) <body = settle (int64 turn, bool unused, float[B, P, 1] keep)
+    once_more = GreaterOrEqual(unit, zero)
+    kept = Loop(pair_count, once_more, keep_2) <body = settle (int64 turn, bool unused, float[B, P, 1] keep)
         => (bool again, float[B, P, 1] next)
     {{
         hits = MatMul(suppresses, keep)
