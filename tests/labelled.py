@@ -37,7 +37,9 @@ def picture(
     scores = random.integers(0, 20, detections) / 20
     crowd = random.random(objects) < 0.2
     hard = (random.random(objects) < 0.2) & ~crowd & difficult
-    sample = Sample(Path("x.jpg"), SIDE, SIDE, truth, kinds, difficult=hard, crowd=crowd)
+    share = random.choice([0.5, 0.75, 1], objects)  # of its box that an object fills
+    areas = ((truth[:, 2:] - truth[:, :2]).prod(1) * share).astype(np.float32)
+    sample = Sample(Path("x.jpg"), SIDE, SIDE, truth, kinds, difficult=hard, crowd=crowd, areas=areas)
     return sample, Found(found, scores, found_kinds)
 
 

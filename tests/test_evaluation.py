@@ -163,7 +163,8 @@ def test_a_picture_that_cannot_be_read_is_left_out_and_named(
 
 def test_classes_go_by_name_and_what_one_side_lacks_is_left_out() -> None:
     boxes, classes = np.array([[0, 0, 9, 9]] * 3, np.float32), np.array([0, 1, 2])
-    sample = Sample(Path("x.jpg"), 9, 9, boxes, classes, labels=np.array([1]), absent=np.array([2]))
+    areas = np.arange(len(boxes), dtype=np.float32)
+    sample = Sample(Path("x.jpg"), 9, 9, boxes, classes, areas=areas, labels=np.array([1]), absent=np.array([2]))
     parents = ((), (0,), (1,))
     dataset = Dataset(Path("x"), "voc", "val", ("tvmonitor", "dog", "cat"), (sample,), parents=parents)
     matched, fewer, notes = common_classes(("cat", "tv", "dog"), dataset)
@@ -171,6 +172,7 @@ def test_classes_go_by_name_and_what_one_side_lacks_is_left_out() -> None:
     assert fewer.names == ("dog", "cat")
     assert fewer.parents == ((), (0,))
     assert fewer.samples[0].classes.tolist() == [0, 1]
+    assert fewer.samples[0].areas.tolist() == areas[classes > 0].tolist()
     assert [fewer.samples[0].labels.tolist(), fewer.samples[0].absent.tolist()] == [[0], [1]]
     assert notes == (
         "1 classes of the model are not in the dataset, left out: 'tv'",
@@ -236,6 +238,37 @@ def test_entries_of_a_coco_file_that_are_no_pictures_do_not_hinder_its_results(t
     file.write_text(json.dumps({"images": images, "annotations": truth, "categories": [{"id": 1, "name": "cat"}]}))
     (tmp_path / "found.json").write_text(json.dumps([{**truth[0], "score": 0.9}]))
     assert onelook.evaluate(tmp_path / "found.json", read(file, "val")).numbers["ap"] == 1
+
+
+def coco_file(folder: Path, *images: dict[str, Any], kind: int = 1) -> Path:
+    """Of each picture one object, of the second class, whose id is `kind`."""
+    truth = [{"image_id": one["id"], "category_id": kind, "bbox": [1, 2, 20, 9]} for one in images]
+    categories = [{"id": kind - 1, "name": "ant"}, {"id": kind, "name": "cat"}]
+    images = tuple({"width": 40, "height": 30, **one} for one in images)
+    path = folder / "instances_val.json"
+    path.write_text(json.dumps({"images": images, "annotations": truth, "categories": categories}))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("names", "ids", "called", "kind"),
+    [
+        (("000000000139.jpg", "000000000285.jpg"), (1, 2), (1, 2), 1),  # COCO's pictures in a file of other numbers
+        (("s1/0001.jpg", "s2/0001.jpg"), (1, 2), (1, 2), 1),
+        (("a.jpg", "b.jpg"), ("1", "2"), (1, 2), 1),
+        (("a.jpg", "b.jpg"), (1, 2), ("1", "2"), 1),
+        (("a.jpg", "b.jpg"), (0, 1), ("a", "b"), 2),  # as `onelook detect --save coco` writes them
+        (("000000000139.jpg", "000000000285.jpg"), (1, 2), (139, 285), 2),
+    ],
+)
+def test_results_of_a_coco_file_go_by_its_numbers_or_by_the_names_of_pictures(
+    names: tuple[str, str], ids: tuple[Any, Any], called: tuple[Any, Any], kind: int, tmp_path: Path
+) -> None:
+    coco_file(tmp_path, *({"id": id_, "file_name": name} for id_, name in zip(ids, names, strict=True)))
+    rows = [{"image_id": one, "category_id": kind, "bbox": [1, 2, 20, 9], "score": 0.9} for one in called]
+    (tmp_path / "found.json").write_text(json.dumps([{**row, "segmentation": []} for row in rows]))
+    for data in (tmp_path, tmp_path / "instances_val.json"):
+        assert onelook.evaluate(tmp_path / "found.json", data).numbers["ap"] == 1
 
 
 def test_no_results_at_all_are_a_figure_of_zero(found_dataset: Dataset, tmp_path: Path) -> None:

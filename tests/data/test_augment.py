@@ -10,6 +10,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from PIL import Image
 
 from onelook import rle
 from onelook.data.augment import (
@@ -28,6 +29,7 @@ from onelook.data.augment import (
 )
 from onelook.data.polygons import fill
 from onelook.data.sample import Rle, Sample
+from onelook.errors import SourceError
 from onelook.runtime.resize import GREY, place
 
 SIZE = 96, 128
@@ -298,3 +300,29 @@ def test_large_jpegs_are_loaded_smaller_with_their_boxes(tmp_path: Path, height:
     assert loaded.image.shape == (-(-height // factor), -(-width // factor), 3)
     np.testing.assert_array_equal(loaded.classes, [0])
     np.testing.assert_allclose(loaded.boxes[0], found(loaded.image), atol=1)
+    path.write_bytes(path.read_bytes()[:-2000])
+    with pytest.raises(SourceError, match="cut short"):
+        load(sample, SIZE)
+
+
+UNDONE = dict(enumerate((
+    Image.Transpose.FLIP_LEFT_RIGHT, Image.Transpose.ROTATE_180, Image.Transpose.FLIP_TOP_BOTTOM, Image.Transpose.TRANSPOSE,
+    Image.Transpose.ROTATE_90, Image.Transpose.TRANSVERSE, Image.Transpose.ROTATE_270,
+), start=2))  # fmt: skip
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_large_jpegs_are_turned_with_their_boxes(tmp_path: Path, orientation: int) -> None:
+    """Of a picture whose sides are no multiples of eight, in any of EXIF's orientations."""
+    height, width = 801, 1201
+    labelled = painted(height, width, (98, 26, 498, 426))
+    stored = Image.fromarray(labelled.image)
+    if orientation in UNDONE:
+        stored = stored.transpose(UNDONE[orientation])
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = tmp_path / "turned.jpg"
+    stored.save(path, exif=exif, quality=95)
+    loaded = load(Sample(path, width, height, labelled.boxes, labelled.classes), SIZE)
+    assert loaded.image.shape[:2] == (-(-height // 8), -(-width // 8))
+    np.testing.assert_allclose(loaded.boxes[0], found(loaded.image), atol=0.6)

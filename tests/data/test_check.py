@@ -82,3 +82,24 @@ def test_real_data_is_leaked_from_train_to_val(shared: Callable[[str], Path]) ->
     report = check([read(folder, split) for split in splits(folder)], pictures=False)
     assert [(split.pictures, split.objects) for split in report.splits] == [(1400, 6103), (300, 1278)]
     assert report.kinds == {"wrong size": 1, "duplicate box": 1}
+
+
+def test_a_leak_is_found_where_another_split_holds_all_pictures(dataset: Dataset, tmp_path: Path) -> None:
+    copy = tmp_path / "copy.png"
+    copy.write_bytes(dataset.samples[0].image.read_bytes())
+    val = replace(dataset, split="val", samples=(replace(dataset.samples[0], image=copy),))
+    every = replace(dataset, split="all", samples=(*dataset.samples, *val.samples))
+    assert "picture in two splits" in check([every, dataset, val]).kinds
+
+
+def test_the_contact_sheet_goes_to_the_end(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    from onelook.data import check as module
+
+    seen: list[int] = []
+    monkeypatch.setattr(module, "_tile", lambda image, sample, names: seen.append(int(sample.labels[0])) or BLANK)
+    labelled = [replace(dataset.samples[1], labels=np.array([i])) for i in range(23)]
+    contact_sheet(replace(dataset, samples=tuple(labelled)), 12)
+    assert seen == list(range(0, 23, 2))
+
+
+BLANK = np.zeros((TILE, TILE, 3), np.uint8)

@@ -72,7 +72,11 @@ def test_what_cannot_be_read_is_one_line(onelook: Run, tmp_path: Path) -> None:
 
 def test_convert_says_what_is_lost(onelook: Run, folder: Path, tmp_path: Path) -> None:
     code, out, err = onelook("data", "convert", folder, tmp_path / "yolo", "--to", "yolo")
-    assert (code, out, err) == (0, f"{tmp_path / 'yolo'}\n", "note: yolo has no 'difficult': 1 are lost\n")
+    assert (code, out, err) == (
+        0,
+        f"{tmp_path / 'yolo'}\n",
+        "note: yolo has no 'difficult': 1 such objects are left out\n",
+    )
     assert (tmp_path / "yolo/images/train/a.png").is_file()
 
 

@@ -42,6 +42,7 @@ def test_ids_with_gaps_become_indices_in_their_order(tmp_path: Path) -> None:
     assert sample.boxes.tolist() == [[1, 2, 11, 22], [0, 0, 5, 5]]
     assert sample.classes.tolist() == [1, 0]
     assert sample.areas.tolist() == [123.5, 25]
+    assert sample.id == 7
     assert sample.crowd.tolist() == [False, True]
     assert sample.image == tmp_path / "a.jpg"
 

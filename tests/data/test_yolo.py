@@ -209,3 +209,18 @@ def test_real_data_as_a_naive_loop_has_it(shared: Callable[[str], Path]) -> None
         x1, y1, x2, y2 = sample.boxes.T
         found = np.stack([(x1 + x2) / 2 / sample.width, (y1 + y2) / 2 / sample.height, (x2 - x1) / sample.width], 1)
         np.testing.assert_allclose(found, rows[:, 1:4], atol=1e-5)
+
+
+@pytest.mark.parametrize("names", ["names: [cat, dog]", ""])
+def test_a_split_that_is_named_and_not_there_is_said_when_it_is_read(make: Callable[..., Path], names: str) -> None:
+    folder = make("1 0.5 0.5 0.5 0.2\n", f"val: images/valid\ntest: ../test/images\n{names}")
+    assert splits(folder) == ("train", "val")  # a test set is often not handed out
+    assert len(read(folder, "train")) == 1
+    with pytest.raises(DataError, match=r"images/valid: no such folder or list, in which the split 'val' should be"):
+        read(folder, "val")
+
+
+def test_classes_are_counted_however_their_numbers_are_written(make: Callable[..., Path]) -> None:
+    dataset = read(make("0.0 0.5 0.5 0.5 0.2\n2.0 0.5 0.5 0.5 0.2\n", ""))
+    assert dataset.names == ("class 0", "class 1", "class 2")
+    assert dataset.samples[0].classes.tolist() == [0, 2]

@@ -15,9 +15,8 @@ from hypothesis import strategies as st
 
 from labelled import SIDE, picture, pictures
 from onelook import data
-from onelook.data.sample import Rle, Sample
+from onelook.data.sample import Rle, Sample, decimal
 from onelook.metrics import Found, coco_ap
-from onelook.metrics.masks import outlined_area
 
 pycocotools = pytest.importorskip("pycocotools")
 pytest.importorskip("faster_coco_eval")
@@ -32,9 +31,9 @@ def peer(samples: list[Sample], detections: list[Found], classes: int, by_masks:
     results: list[dict[str, Any]] = []
     for i, (sample, found) in enumerate(zip(samples, detections, strict=True), start=1):
         masks = sample.masks or (None,) * len(sample)
-        for box, kind, crowd, mask in zip(sample.boxes, sample.classes, sample.crowd, masks, strict=True):
+        areas = decimal(sample.areas).tolist()
+        for box, kind, crowd, area, mask in zip(sample.boxes, sample.classes, sample.crowd, areas, masks, strict=True):
             x1, y1, x2, y2 = box.astype(float).tolist()
-            area = (x2 - x1) * (y2 - y1) if mask is None else outlined_area(mask)
             row = {"bbox": [x1, y1, x2 - x1, y2 - y1], "area": area, "iscrowd": int(crowd)}
             annotations.append({**row, "id": len(annotations) + 1, "image_id": i, "category_id": int(kind)})
             if mask is not None:

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from labelled import pictures
+from onelook.metrics import matching
 from onelook.metrics.matching import Pairs, best, closest, equal, greedy, overlaps
 from onelook.metrics.table import tables
 
@@ -78,3 +79,13 @@ def test_overlaps_are_those_of_every_two_boxes(seed: int, any_class: bool) -> No
     found = overlaps(truths, finds, any_class)
     assert list(zip(found.finds.tolist(), found.truths.tolist(), strict=True)) == list(expected)
     assert np.stack((found.iou, found.ioa), 1).ravel() == pytest.approx(np.array(list(expected.values())).ravel())
+
+
+@pytest.mark.parametrize("block", [1, 7, 60])
+def test_pairs_are_the_same_however_many_are_looked_at_at_once(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    truths, finds = tables(*pictures(1, 9, 2), 2)
+    expected = overlaps(truths, finds)
+    assert len(expected.iou) > 20
+    monkeypatch.setattr(matching, "BLOCK", block)
+    for a, b in zip(overlaps(truths, finds), expected, strict=True):
+        np.testing.assert_array_equal(a, b)

@@ -63,3 +63,8 @@ def test_a_folder_that_cannot_be_written_to(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(Error, match="cannot be written"):
         plots.save(plots.confusion_matrix(np.eye(2, dtype=int), "ab", "ab"), tmp_path / "file/x")
+
+
+def test_any_name_can_be_drawn(tmp_path: Path) -> None:
+    names = ["$_$", "US$ or A$", "\ud83d", "a\nb"]
+    plots.save(plots.confusion_matrix(np.eye(4, dtype=int), names, names), tmp_path / "x")

@@ -28,7 +28,6 @@ MARKERS = "osD^vP<>Xhp*d"  # told apart without colour
 DASHES = ("--", (0, (1, 1.5)), (0, (6, 1.5, 1, 1.5)), (0, (3, 1.5)))
 LOGARITHMIC = 4  # times of which the longest is so many times the shortest are on a logarithmic axis
 TICKS = (1, 2, 5)  # of each power of ten
-CHART_STYLE = STYLE | {"text.parse_math": False}  # a dollar in the name of a model is a dollar
 PUBLISHED_WORDS = (
     "AP, %: COCO test-dev",
     "ms for one picture, as the papers print it\nTitan X or M40, each paper's own software",
@@ -48,7 +47,7 @@ def speed_accuracy(found: "Benchmark", published: bool = False) -> "Figure":
     halves = [(_measured(found), "Measured here", *_words(found))]
     if published:
         halves.append((_published(), "Published, on the GPU of each paper", *PUBLISHED_WORDS))
-    with matplotlib.rc_context(CHART_STYLE):
+    with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(9.6, 4.8) if published else (5.4, 3.8), layout="constrained", dpi=DPI)
         parts = figure.subplots(1, len(halves), sharey=True, squeeze=False, width_ratios=(1, 1.4)[: len(halves)])[0]
         for axes, (curves, title, y, x) in zip(parts, halves, strict=True):
@@ -72,7 +71,7 @@ def save(figure: "Figure", path: Path) -> list[Path]:
     for suffix in (".png", ".svg"):
         data = io.BytesIO()
         # No date and no random names, so that the same figure is the same file.
-        with matplotlib.rc_context(CHART_STYLE | {"svg.hashsalt": "onelook"}):
+        with matplotlib.rc_context(STYLE | {"svg.hashsalt": "onelook"}):
             figure.savefig(data, format=suffix[1:], dpi=DPI, metadata={"Date": None} if suffix == ".svg" else None)
         written.append(atomic.save(path.with_name(path.name + suffix), data.getvalue(), Error))
     return written

@@ -14,7 +14,7 @@ from onelook.errors import Error
 from onelook.runtime import atomic
 
 # The figures of a metric that the table has, as papers write them. The first of a metric is the picture's too.
-FIGURES = {"ap": "AP", "map": "mAP", "top1": "top-1", "ap50": "AP50", "top5": "top-5"}
+FIGURES = {"ap": "AP", "map": "mAP", "top1": "top-1", "mean_iou": "mean IoU", "ap50": "AP50", "top5": "top-5"}
 
 
 @dataclass(frozen=True, slots=True)

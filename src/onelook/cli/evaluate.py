@@ -11,6 +11,7 @@ import click
 from onelook.cli.run import path_type
 from onelook.cli.show import as_json_option, busy, progress, table
 from onelook.errors import Error
+from onelook.runtime.picture import shown
 
 if TYPE_CHECKING:
     from onelook.evaluation import Evaluation
@@ -94,7 +95,7 @@ def _print(found: "Evaluation") -> None:
     from onelook.evaluation import DetectorEvaluation
 
     rows = found.class_rows()
-    head = tuple(rows[0])
+    head = tuple(rows[0]) if rows else ()
     table(head, [tuple(_cell(row[key]) for key in head) for row in rows])
     table((), [(name, _cell(value)) for name, value in found.numbers.items()])
     if isinstance(found, DetectorEvaluation):
@@ -109,4 +110,4 @@ def _print(found: "Evaluation") -> None:
 def _cell(value: Any) -> str:
     if isinstance(value, float):
         return "-" if math.isnan(value) else f"{value:.3f}"
-    return str(value)
+    return shown(str(value))

@@ -27,8 +27,6 @@ UNDECIDED = 255  # class of a pixel that is not looked at, as in PASCAL VOC
 Area = tuple[int, int, int, int]  # xyxy, whole pixels
 Outline = tuple[NDArray[np.float32], ...]  # polygons of one object, each [P, 2]: x, y
 
-_REDUCED = {2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4, 8: cv2.IMREAD_REDUCED_COLOR_8}
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Labelled:
@@ -110,15 +108,17 @@ def load(sample: Sample, size: tuple[int, int], outlined: bool = False) -> Label
         chosen &= np.array([mask is not None for mask in masks], np.bool_)
         outlines = tuple(_outline(masks[i]) for i in np.flatnonzero(chosen))
     boxes, classes = sample.boxes[chosen], sample.classes[chosen]
-    shrink = min(sample.height // size[0], sample.width // size[1])
-    factor = max((n for n in _REDUCED if n <= shrink), default=1)
-    if factor > 1 and sample.image.suffix.lower() in (".jpg", ".jpeg"):
-        reduced = cv2.imread(str(sample.image), _REDUCED[factor])
-        if reduced is not None:
-            image = np.asarray(cv2.cvtColor(reduced, cv2.COLOR_BGR2RGB), np.uint8)
-            smaller = tuple(tuple(polygon / np.float32(factor) for polygon in outline) for outline in outlines)
-            return Labelled(image, boxes / np.float32(factor), classes, smaller)
-    return Labelled(picture.read(sample.image), boxes, classes, outlines)
+
+    def reduce(width: int, height: int) -> int:
+        shrink = min(height // size[0], width // size[1])
+        return max((n for n in (2, 4, 8) if n <= shrink), default=1)
+
+    name = str(sample.image)
+    found = picture.decode_reduced(picture.read_bytes(name), name, reduce)
+    outside = np.array((found.left, found.top), np.float32)
+    factor = np.float32(found.factor)
+    smaller = tuple(tuple((polygon + outside) / factor for polygon in outline) for outline in outlines)
+    return Labelled(found.pixels, (boxes + np.tile(outside, 2)) / factor, classes, smaller)
 
 
 def augment(

@@ -145,7 +145,8 @@ def _look(datasets: Sequence[Dataset], progress: Callable[[], None]) -> list[Pro
     """What is wrong with the pictures themselves."""
     problems = []
     first: dict[bytes, tuple[str, str]] = {}  # what a file holds -> the split and name of its first picture
-    for dataset in datasets:
+    # Those that hold the pictures of others come last, or a picture of two others would be compared with theirs alone.
+    for dataset in sorted(datasets, key=lambda dataset: dataset.split in OVERLAPPING):
         pool = ThreadPoolExecutor(os.cpu_count())
         try:
             for sample, (digest, wrong) in zip(dataset.samples, pool.map(_decode, dataset.samples), strict=True):
@@ -190,7 +191,8 @@ def contact_sheet(dataset: Dataset, count: int = 12) -> Pixels:
     They are taken evenly from those that have labels; pictures that cannot be read are left out.
     """
     labelled = [sample for sample in dataset.samples if len(sample) or len(sample.labels)]
-    chosen = labelled[:: max(1, len(labelled) // count)][:count]
+    places = np.linspace(0, len(labelled) - 1, min(count, len(labelled))).round().astype(int)
+    chosen = [labelled[i] for i in places]
     tiles = []
     for sample in chosen:
         try:

@@ -96,10 +96,13 @@ def class_names(dataset: Path) -> tuple[str, ...]:
     A file `mask-classes.yaml` in its folder says it, see `read_class_numbers`; without one they are VOC's, the background
     first. A number that has no name is "class 12".
 
+    Args:
+        dataset: its folder, or a file in it.
+
     Raises:
         DataError: the file is there, and is no such file.
     """
-    file = dataset / NAMES_FILE
+    file = (dataset if dataset.is_dir() else dataset.parent) / NAMES_FILE
     if not file.is_file():
         return (BACKGROUND, *VOC)
     found = read_class_numbers(file)

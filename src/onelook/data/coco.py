@@ -175,12 +175,12 @@ def _picture(
     image = folder / entry["file_name"]
     width, height = entry.get("width"), entry.get("height")
     if _is_side(width) and _is_side(height):  # believed: opening 118,000 pictures takes long; `check` does
-        return Picture(image, width, height)
+        return Picture(image, width, height, id=id_)
     size = try_size(image)
     if isinstance(size, SourceError):
         problems.add(file, where, "no width and height, and no picture to take them from", "missing picture")
         return None
-    return Picture(image, *size)
+    return Picture(image, *size, id=id_)
 
 
 def _add(

@@ -4,6 +4,7 @@ train/n01440764/n01440764_10026.JPEG    val/n01440764/ILSVRC2012_val_00000293.JP
 """
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -81,11 +82,13 @@ def write(datasets: Sequence[Dataset], path: Path) -> list[str]:
     folder_names = _folder_names(datasets[0])
     others = 0
     for dataset in datasets:
-        for class_, name in enumerate(folder_names):
-            own = tuple(sample for sample in dataset.samples if sample.labels.tolist() == [class_])
-            if own:
-                placers.append(Placer(path / dataset.split / name))
-                placers[-1].place(own)
+        own: dict[int, list[Sample]] = {}
+        for sample in dataset.samples:
+            if len(sample.labels) == 1:
+                own.setdefault(int(sample.labels[0]), []).append(sample)
+        for class_, samples in sorted(own.items()):
+            placers.append(Placer(path / dataset.split / folder_names[class_]))
+            placers[-1].place(tuple(samples))
         others += sum(len(sample.labels) != 1 for sample in dataset.samples)
     notes = (
         [f"imagenet has one class a picture: {others} pictures that have none or several are left out"]
@@ -100,7 +103,11 @@ def _folder_names(dataset: Dataset) -> tuple[str, ...]:
     names = dataset.ids if dataset.format == FORMAT and dataset.ids else tuple(map(plain, dataset.names))
     wordnet = {name: id_ for id_, name in imagenet().items()}
     names = tuple(wordnet.get(name, name) for name in names)
-    for name in names:
+    for name, times in Counter(names).items():
         if "/" in name or name.startswith(".") or len(name.encode()) > 255:
             raise DataError(f"class {shown(name[:64])}: no folder can have that name, and ImageNet's format needs one")
+        if times > 1:
+            raise DataError(
+                f"class {shown(name[:64])}: {times} classes have that name, and ImageNet's format needs others"
+            )
     return names

@@ -76,8 +76,8 @@ class Placer:
 
 
 def plain(name: str) -> str:
-    """The name of a class on one line, with `_` for characters that files of labels cannot hold."""
-    return _ODD.sub("_", name)
+    """The name of a class on one line, with `_` for what cannot be printed, which files of labels may not hold."""
+    return "".join(letter if letter.isprintable() else "_" for letter in name)
 
 
 def shortest(side: np.float32, offset: float = 0) -> int | float:

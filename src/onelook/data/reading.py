@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onelook.data import coco, imagenet, open_images, voc, yolo
-from onelook.data.sample import FLAGS, Dataset, Problem, Sample
+from onelook.data.sample import Dataset, Problem, Sample
 from onelook.errors import DataError
 from onelook.names import COCO_CATEGORY_IDS, category_ids
 from onelook.runtime.picture import shown
@@ -90,16 +90,19 @@ def _renumber(dataset: Dataset, names: tuple[str, ...]) -> Dataset:
     spelling = _spelling(dataset.names, names)
     places = {spelling.get(name, name): i for i, name in enumerate(names)}
     place = np.array([places.get(spelling.get(name, name), -1) for name in dataset.names], np.int64)
-    samples = tuple(_place(sample, place) for sample in dataset.samples)
-    problems = (*dataset.problems, *_unwanted(dataset, place))
+    return replace(renumbered(dataset, place, names), problems=(*dataset.problems, *_unwanted(dataset, place)))
 
+
+def renumbered(dataset: Dataset, place: NDArray[np.int64], names: tuple[str, ...]) -> Dataset:
+    """The dataset with each class i as class `place[i]` of `names`; without the objects and labels of those at -1."""
     source = {int(new): old for old, new in enumerate(place) if new >= 0}
     parents: tuple[tuple[int, ...], ...] = ()
     if dataset.parents:
         above = [dataset.parents[source[i]] if i in source else () for i in range(len(names))]
         parents = tuple(tuple(int(place[old]) for old in olds if place[old] >= 0) for olds in above)
     ids = tuple(dataset.ids[source[i]] for i in range(len(names))) if len(source) == len(names) and dataset.ids else ()
-    return replace(dataset, names=names, samples=samples, problems=problems, parents=parents, ids=ids)
+    samples = tuple(_place(sample, place) for sample in dataset.samples)
+    return replace(dataset, names=names, samples=samples, parents=parents, ids=ids)
 
 
 def _spelling(*both: tuple[str, ...]) -> dict[str, str]:
@@ -127,16 +130,6 @@ def _unwanted(dataset: Dataset, place: NDArray[np.int64]) -> list[Problem]:
 
 
 def _place(sample: Sample, place: NDArray[np.int64]) -> Sample:
-    classes = place[sample.classes]
-    kept = classes >= 0
+    kept = sample.where(place[sample.classes] >= 0)
     labels, absent = place[sample.labels], place[sample.absent]
-    return replace(
-        sample,
-        boxes=sample.boxes[kept],
-        classes=classes[kept],
-        areas=sample.areas[kept],
-        **{name: getattr(sample, name)[kept] for name in FLAGS},
-        masks=tuple(mask for mask, keep in zip(sample.masks, kept, strict=True) if keep) if sample.masks else (),
-        labels=labels[labels >= 0],
-        absent=absent[absent >= 0],
-    )
+    return replace(kept, classes=place[kept.classes], labels=labels[labels >= 0], absent=absent[absent >= 0])

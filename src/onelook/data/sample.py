@@ -1,10 +1,14 @@
 """A labelled picture, whatever file format its labels came in."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import compress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from onelook import rle
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,14 +51,15 @@ class Sample:
         truncated: bool [N], the object goes on outside the picture or the box (VOC, Open Images).
         occluded: bool [N], another object hides a part of it (VOC, Open Images).
         crowd: bool [N], one box around many objects: COCO's `iscrowd`, Open Images' `IsGroupOf`. Not used in training.
-        areas: float32 [N], pixels of each object: COCO's `area`, by which it tells small objects from large; the area of
-            its box where nothing says better.
+        areas: float32 [N], pixels of each object: COCO's `area`, by which it tells small objects from large. Where the
+            file does not say it, that of the mask; where there is none, that of the box.
         masks: of each object, or empty where the dataset has none.
         labels: int64 [K], classes the picture as a whole is said to show: ImageNet's one class, Open Images' positive
             image-level labels.
         absent: int64 [K], classes verified not to be in the picture (Open Images).
+        id: the number that the file of labels has for the picture (COCO); None where it has none.
 
-    Flags that are not given are false, areas are those of the boxes.
+    Flags that are not given are false.
     """
 
     image: Path
@@ -70,6 +75,7 @@ class Sample:
     masks: tuple[Mask, ...] = ()
     labels: NDArray[np.int64] = field(default_factory=_no_indices)
     absent: NDArray[np.int64] = field(default_factory=_no_indices)
+    id: int | None = None
 
     def __post_init__(self) -> None:
         if not len(self.boxes):
@@ -78,10 +84,24 @@ class Sample:
             if not len(getattr(self, name)):
                 object.__setattr__(self, name, np.zeros(len(self.boxes), np.bool_))
         if not len(self.areas):
-            object.__setattr__(self, "areas", (self.boxes[:, 2:] - self.boxes[:, :2]).prod(1))
+            areas = (decimal(self.boxes[:, 2:]) - decimal(self.boxes[:, :2])).prod(1)
+            for i, mask in enumerate(self.masks):
+                areas[i] = areas[i] if mask is None else mask_area(mask)
+            object.__setattr__(self, "areas", areas.astype(np.float32))
 
     def __len__(self) -> int:
         return len(self.boxes)
+
+    def where(self, keep: NDArray[np.bool_]) -> "Sample":
+        """The picture with some of its objects alone, those where `keep` [N] is true."""
+        return replace(
+            self,
+            boxes=self.boxes[keep],
+            classes=self.classes[keep],
+            areas=self.areas[keep],
+            **{name: getattr(self, name)[keep] for name in FLAGS},
+            masks=tuple(compress(self.masks, keep)),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,3 +146,23 @@ class Dataset:
 
     def __len__(self) -> int:
         return len(self.samples)
+
+
+def mask_area(mask: Mask) -> float:
+    """The area of an object as COCO's annotations state it: of polygons, what their lines enclose; else the pixels."""
+    if isinstance(mask, Rle):
+        return float(rle.runs(mask.counts)[1::2].sum())
+    area = 0.0
+    for polygon in mask or ():
+        x, y = np.asarray(polygon, np.float64).T
+        area += abs(float(x @ np.roll(y, -1) - y @ np.roll(x, -1))) / 2
+    return area
+
+
+def decimal(values: NDArray[Any]) -> NDArray[np.float64]:
+    """The shortest decimal fractions that are these float32 numbers: what stood in the file where it was one of those.
+
+    So 371.31 is not 371.3099975586, and an overlap at the edge of a threshold falls as it does for those who keep the
+    file's numbers.
+    """
+    return np.asarray(values, np.float32).astype("U").astype(np.float64)

@@ -14,7 +14,7 @@ from onelook.errors import DataError
 from onelook.runtime.picture import shown
 
 _LARGEST = 1 << 22  # bytes
-_KEY = re.compile(r"([A-Za-z_]\w*)[ \t]*:(?:[ \t]+(.*)|$)")
+_KEY = re.compile(r"([A-Za-z_][\w-]*)[ \t]*:(?:[ \t]+(.*)|$)")
 _PATHS = ("path", "train", "val", "test")
 
 # In [..] and {..}: a key, where there is one; its value in quotes, or a word; what follows.

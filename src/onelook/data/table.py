@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onelook.data.files import Problems
-from onelook.data.sample import FLAGS, Mask, Sample
+from onelook.data.sample import FLAGS, Mask, Sample, mask_area
 
 LARGEST_SIDE = 1 << 24  # pixels; up to here float32 knows every whole number
 ROUNDING = 1.0  # pixels that a box may end outside without that being a problem: other tools round and count otherwise
@@ -28,6 +28,7 @@ class Picture(NamedTuple):
     height: int
     labels: NDArray[np.int64] = _NONE
     absent: NDArray[np.int64] = _NONE
+    id: int | None = None
 
 
 class Objects:
@@ -96,12 +97,14 @@ class Objects:
         kept = np.flatnonzero(solid)
         kept = kept[np.argsort(owner[kept], kind="stable")]
         ends = np.searchsorted(owner[kept], np.arange(len(pictures) + 1)).tolist()
-        boxes, classes, areas = boxes[kept], np.array(self.classes, np.int64)[kept], np.array(self.areas)[kept]
-        areas = np.where((areas > 0) & (areas <= LARGEST_SIDE**2), areas, (boxes[:, 2:] - boxes[:, :2]).prod(1)).astype(
-            np.float32
-        )
-        flags = [np.frombuffer(self.flags[name], np.bool_)[kept] for name in FLAGS]
         masks = tuple(self.masks[i] for i in kept) if any(mask is not None for mask in self.masks) else ()
+        boxes, classes, areas = boxes[kept], np.array(self.classes, np.int64)[kept], np.array(self.areas)[kept]
+        said = (areas > 0) & (areas <= LARGEST_SIDE**2)
+        areas[~said] = (inside[kept, 2:] - inside[kept, :2]).prod(1)[~said]
+        for i in np.flatnonzero(~said) if masks else ():
+            areas[i] = areas[i] if masks[i] is None else mask_area(masks[i])
+        areas = areas.astype(np.float32)
+        flags = [np.frombuffer(self.flags[name], np.bool_)[kept] for name in FLAGS]
         result = []
         for picture, start, end in zip(pictures, ends, ends[1:], strict=False):
             part = slice(start, end)
@@ -117,6 +120,7 @@ class Objects:
                 masks=masks[part],
                 labels=picture.labels,
                 absent=picture.absent,
+                id=picture.id,
             )
             result.append(sample)
         return tuple(result)

@@ -105,6 +105,8 @@ def _layout(path: Path) -> dict[str, _Split]:
         return found or {"all": _Split(annotations, pictures, None)}
     if listing(path, (".xml",)):
         return {"all": _Split(path, path, None)}
+    if listing(path / "annotations", (".xml",)) and isdir(path / "images"):
+        return {"all": _Split(path / "annotations", path / "images", None)}
     return {folder.name: _Split(folder, folder, None) for folder in folders(path) if listing(folder, (".xml",))}
 
 

@@ -1,7 +1,8 @@
 """Datasets into another format, with all that both can hold."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from onelook.data.reading import FORMATS, read, splits
@@ -15,10 +16,13 @@ def _flagged(flag: str) -> Callable[[Sample], int]:
     return lambda sample: int(getattr(sample, flag).sum())
 
 
-# What a format may be unable to hold, and how many objects or pictures of a sample have it.
+# An object with such a mark is not to be trained on. Where a format has no such mark it must not become one that is.
+_NOT_TRAINED_ON = ("difficult", "crowd")
+
+# What else a format may be unable to hold, and how many objects or pictures of a sample have it.
 _PARTS: dict[str, Callable[[Sample], int]] = {
     "boxes": len,
-    **{flag: _flagged(flag) for flag in FLAGS},
+    **{flag: _flagged(flag) for flag in FLAGS if flag not in _NOT_TRAINED_ON},
     "polygons": lambda sample: sum(isinstance(mask, tuple) for mask in sample.masks),
     "run lengths": lambda sample: sum(isinstance(mask, Rle) for mask in sample.masks),
     "labels": lambda sample: len(sample.labels),
@@ -29,13 +33,15 @@ _PARTS: dict[str, Callable[[Sample], int]] = {
 def write(datasets: Sequence[Dataset], path: str | os.PathLike[str], format: str) -> list[str]:
     """Writes the splits of a dataset into a new or empty folder. Pictures are linked, or copied from another disk.
 
+    Where the format cannot say that an object is difficult or a crowd, such objects are left out.
+
     Args:
         datasets: the splits, all with the same classes.
         path: the folder.
         format: one of `FORMATS`.
 
     Returns:
-        What the format could not hold, a line each: "yolo has no 'difficult': 12 are lost".
+        What the format could not hold, a line each: "yolo has no 'occluded': 12 are lost".
 
     Raises:
         DataError: the folder is not empty, the splits have different classes or the same name, or the format is none.
@@ -48,18 +54,29 @@ def write(datasets: Sequence[Dataset], path: str | os.PathLike[str], format: str
         raise DataError("expected one split or more, all with the same classes")
     if len({dataset.split for dataset in datasets}) < len(datasets):
         raise DataError("expected splits of different names")
+    module = FORMATS[format]
+    notes: list[str] = []
+    for flag in _NOT_TRAINED_ON:
+        if flag not in module.HOLDS and (number := sum(map(_flagged(flag), _samples(datasets)))):
+            notes.append(f"{format} has no '{flag}': {number} such objects are left out")
+            datasets = [_without(dataset, flag) for dataset in datasets]
+    for part, count in _PARTS.items():
+        if part not in module.HOLDS and (number := sum(map(count, _samples(datasets)))):
+            notes.append(f"{format} has no '{part}': {number} are lost")
     with writing(path):
         path.mkdir(parents=True, exist_ok=True)
         if any(path.iterdir()):
             raise DataError(f"{shown(str(path))}: the folder is not empty; expected a new one")
-        module = FORMATS[format]
-        notes: list[str] = module.write(datasets, path)
-    lost = {
-        part: sum(count(sample) for dataset in datasets for sample in dataset.samples)
-        for part, count in _PARTS.items()
-        if part not in module.HOLDS
-    }
-    return [f"{format} has no '{part}': {number} are lost" for part, number in lost.items() if number] + notes
+        more: list[str] = module.write(datasets, path)
+    return notes + more
+
+
+def _samples(datasets: Sequence[Dataset]) -> Iterator[Sample]:
+    return (sample for dataset in datasets for sample in dataset.samples)
+
+
+def _without(dataset: Dataset, flag: str) -> Dataset:
+    return replace(dataset, samples=tuple(sample.where(~getattr(sample, flag)) for sample in dataset.samples))
 
 
 def convert(

@@ -50,10 +50,16 @@ def read(path: Path, split: str) -> Dataset:
     """
     layout = _layout(path)
     problems = Problems(path if isdir(path) else path.parent)
-    images = _images(still(layout.splits, split, path), problems)
+    places = still(layout.splits, split, path)
+    for place in places:
+        if not exists(place):
+            raise DataError(f"{shown(str(place))}: no such folder or list, in which the split {split!r} should be")
+    images = _images(places, problems)
     names = layout.names
     if names is None:
-        highest = max((_highest(_images(sources, None)) for sources in layout.splits.values()), default=-1)
+        highest = max(
+            (_highest(_images(tuple(filter(exists, places)), None)) for places in layout.splits.values()), default=-1
+        )
         names = COCO if highest == len(COCO) - 1 else tuple(f"class {i}" for i in range(highest + 1))
 
     pictures: list[Picture] = []
@@ -96,7 +102,8 @@ def _from_yaml(file: Path) -> _Layout:
     found = {}
     for key, values in settings.items():
         places = [_place(value, root, file.parent) for value in values]
-        if places and all(isdir(place) or place.suffix == ".txt" for place in places):
+        # What is to be there and is not is said when it is read. A test set is often named and not handed out.
+        if places and (key in ("train", "val") or all(isdir(place) or place.suffix == ".txt" for place in places)):
             found[key] = tuple(places)
     if not found:
         raise DataError(f"{shown(str(file))}: expected 'train', 'val' or 'test', each a folder or a list of pictures")
@@ -199,7 +206,7 @@ def _highest(images: Mapping[Path, Path]) -> int:
     highest = -1
     for labels in images.values():
         with suppress(DataError):  # which reading says of those that are read
-            numbers = [int(found[1]) for line in _read(labels) if (found := re.match(r"\s*(\d{1,4})\s", line))]
+            numbers = [int(found[1]) for line in _read(labels) if (found := re.match(r"\s*(\d{1,4})(?:\.0*)?\s", line))]
             highest = max(highest, *numbers, -1)
     return highest
 

@@ -1,13 +1,12 @@
 """Which class of a model is which of a dataset: by name, never by guess."""
 
-import dataclasses
-import itertools
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from onelook.data.sample import FLAGS, Dataset, Sample
+from onelook.data.reading import renumbered
+from onelook.data.sample import Dataset
 from onelook.errors import Error
 from onelook.metrics.segmentation import IGNORE as UNDECIDED
 from onelook.names import BACKGROUND, COCO_CATEGORY_IDS, category_ids, darknet_spelling, imagenet
@@ -89,35 +88,9 @@ def common_classes(model: Sequence[str], dataset: Dataset) -> tuple[NDArray[np.i
         notes.append(f"the model does not know {len(unknown)} classes of the dataset, left out: {_some(unknown)}")
         place = np.full(len(dataset.names) + 1, -1)  # the last for what has no class
         place[kept] = np.arange(len(kept))
-        matched, dataset = place[matched], _restricted(dataset, place[:-1], kept.tolist())
+        matched = place[matched]
+        dataset = renumbered(dataset, place[:-1], tuple(dataset.names[old] for old in kept))
     return matched, dataset, tuple(notes)
-
-
-def _restricted(dataset: Dataset, place: NDArray[np.int64], kept: Sequence[int]) -> Dataset:
-    """The dataset with some of its classes alone, and their new numbers."""
-    parents: tuple[tuple[int, ...], ...] = ()
-    if dataset.parents:
-        parents = tuple(tuple(int(place[i]) for i in dataset.parents[old] if place[i] >= 0) for old in kept)
-    return dataclasses.replace(
-        dataset,
-        names=tuple(dataset.names[old] for old in kept),
-        ids=tuple(dataset.ids[old] for old in kept) if dataset.ids else (),
-        parents=parents,
-        samples=tuple(_restricted_sample(sample, place) for sample in dataset.samples),
-    )
-
-
-def _restricted_sample(sample: Sample, place: NDArray[np.int64]) -> Sample:
-    stays = place[sample.classes] >= 0
-    labels, absent = place[sample.labels], place[sample.absent]
-    return dataclasses.replace(
-        sample,
-        **{name: getattr(sample, name)[stays] for name in ("boxes", *FLAGS)},
-        classes=place[sample.classes[stays]],
-        masks=tuple(itertools.compress(sample.masks, stays)),
-        labels=labels[labels >= 0],
-        absent=absent[absent >= 0],
-    )
 
 
 def _imagenet(names: Sequence[str], ids: Sequence[str] = ()) -> Sequence[object] | None:

@@ -45,6 +45,7 @@ from onelook.runtime.session import processors
 
 METRICS = ("coco", "coco-masks", "voc", "voc2007", "open-images", "top-k", "mean-iou")
 DEFAULT_METRICS = {"coco": "coco", "yolo": "coco", "voc": "voc", "open-images": "open-images", "imagenet": "top-k"}
+TASKS = {"top-k": "classify", "mean-iou": "segment"}  # what a metric is for; the others are for detection
 SCORE_THRESHOLD = 0.001  # the curves need the unsure detections too
 MOST = 100  # detections of a picture that COCO admits
 
@@ -95,32 +96,32 @@ def evaluate(
     where = shown(str(dataset.path))
     if not dataset.samples:
         raise Error(f"{where}: has no pictures in the split {dataset.split!r}")
-    if metric == "mean-iou" or isinstance(model, Segmenter):
-        loaded = model if not isinstance(model, str | Path | tuple) else _load(model, engine, precision, threads)
-        if not isinstance(loaded, Segmenter) or metric not in (None, "mean-iou"):
-            raise Error(f"the metric {metric} is not for a model to {loaded.task}")
-        return _segmenter(loaded, dataset, batch, step)
-    default = metric is None
-    metric = metric or DEFAULT_METRICS[dataset.format]
+    stored = Path(model) if isinstance(model, str | Path) and str(model).endswith(".json") else None
+    loaded: Detector | Classifier | Segmenter | None = None
+    if not isinstance(model, str | Path | tuple):
+        loaded = model
+    elif stored is None:
+        loaded = _load(model, engine, precision, threads)
+    task = loaded.task if loaded else "detect"
+    metric = metric or ("mean-iou" if task == "segment" else DEFAULT_METRICS[dataset.format])
     if metric in ("coco", "coco-masks"):
         need("faster_coco_eval", "COCO's AP")  # known before the work, not after
     if metric == "top-k" and not all(len(sample.labels) for sample in dataset.samples):
         raise Error(f"{where}: has pictures without a class of their own; the metric top-k needs one of each")
-    if metric != "top-k" and not any(len(sample) for sample in dataset.samples):
+    if metric not in TASKS and not any(len(sample) for sample in dataset.samples):
         raise Error(f"{where}: has no boxes in the split {dataset.split!r}; the metric {metric} needs them")
     if metric == "coco-masks" and all(mask is None for sample in dataset.samples for mask in sample.masks):
         raise Error(f"{where}: has no masks in the split {dataset.split!r}; the metric coco-masks needs them")
-    if isinstance(model, str | Path | tuple):
-        if isinstance(model, str | Path) and str(model).endswith(".json"):
-            return _stored(Path(model), dataset, metric)
-        model = _load(model, engine, precision, threads)
-    if isinstance(model, Segmenter) and default:
-        return _segmenter(model, dataset, batch, step)
-    if isinstance(model, Segmenter) or (metric == "top-k") != (model.task == "classify"):
-        raise Error(f"the metric {metric} is not for a model to {model.task}")
-    if isinstance(model, Classifier):
-        return _classifier(model, dataset, batch, step)
-    return _detector(model, dataset, metric, size, batch, step)
+    if TASKS.get(metric, "detect") != task:
+        raise Error(f"the metric {metric} is not for a model to {task}")
+    if isinstance(loaded, Segmenter):
+        return _segmenter(loaded, dataset, batch, step)
+    if isinstance(loaded, Classifier):
+        return _classifier(loaded, dataset, batch, step)
+    if isinstance(loaded, Detector):
+        return _detector(loaded, dataset, metric, size, batch, step)
+    assert stored is not None
+    return _stored(stored, dataset, metric)
 
 
 def _load(model: Source, engine: str, precision: str, threads: int | None) -> Detector | Classifier | Segmenter:
@@ -143,7 +144,7 @@ def read_dataset(data: str | Path, split: str | None = None) -> Dataset:
 
 def _stored(path: Path, dataset: Dataset, metric: str) -> DetectorEvaluation:
     start = time.perf_counter()
-    dataset, found = read_results(path, dataset)
+    dataset, found = read_results(path, dataset, metric == "coco-masks")
     run = Run(str(path), "stored results", dataset, time.perf_counter() - start)
     return _scored(run, found, metric)
 

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,16 +21,18 @@ from onelook.runtime.picture import shown
 Row = dict[str, Any]
 
 
-def read_results(path: Path, dataset: Dataset) -> tuple[Dataset, list[Found]]:
+def read_results(path: Path, dataset: Dataset, by_masks: bool = False) -> tuple[Dataset, list[Found]]:
     """The detections of each picture of a dataset, from a list of {"image_id", "category_id", "bbox", "score"}.
 
-    A "segmentation" of run lengths is read as the mask; with it the "bbox" may be missing. An `image_id` is the number
-    that COCO's file gives to the picture; elsewhere, as `onelook detect --save coco` writes it, the name of the picture's
-    file without its suffix, or the number which that is. A `category_id` is COCO's; elsewhere the class's number from 1.
+    An `image_id` is the number that COCO's file gives to the picture, and a `category_id` that of the class. Elsewhere, and
+    where the results do not know those numbers, they are what `onelook detect --save coco` writes: the name of the
+    picture's file without its suffix, or the number which that is; COCO's own number of the class, of other names their
+    place in the list, from 1.
 
     Args:
         path: of the file.
         dataset: what they are detections in.
+        by_masks: a "segmentation" of run lengths is read as the mask. Its box takes the place of a missing "bbox" anyway.
 
     Returns:
         The dataset with its pictures in the order of their ids, in which COCO's tools take equal scores, and the detections
@@ -42,13 +43,14 @@ def read_results(path: Path, dataset: Dataset) -> tuple[Dataset, list[Found]]:
         MissingDependencyError: faster-coco-eval, which is needed for masks, is not installed.
     """
     rows = _parse(path)
-    dataset, ids = _ordered(dataset)
+    dataset, ids, category_ids = _ordered(dataset, rows)
     pictures = _indices(rows, "image_id", {id_: i for i, id_ in enumerate(ids)}, path)
-    kinds = _indices(rows, "category_id", {id_: i for i, id_ in enumerate(_category_ids(dataset))}, path)
-    masks = _masks(rows, dataset, pictures, path)
+    kinds = _indices(rows, "category_id", {id_: i for i, id_ in enumerate(category_ids)}, path)
+    boxed = bool(rows) and "bbox" in rows[0]
+    masks = _masks(rows, dataset, pictures, path) if by_masks or not boxed else []
     try:
         scores = np.array([row["score"] for row in rows], np.float64)
-        if masks and "bbox" not in rows[0]:
+        if masks and not boxed:
             boxes = mask_boxes(masks)
         else:
             boxes = np.array([row["bbox"] for row in rows], np.float64).reshape(len(rows), 4)
@@ -82,59 +84,42 @@ def _parse(path: Path) -> list[Row]:
     return rows
 
 
-def _indices(rows: Sequence[Row], key: str, places: dict[Any, int], path: Path) -> NDArray[np.int64]:
+def _indices(rows: Sequence[Row], key: str, places: dict[int | str, int], path: Path) -> NDArray[np.int64]:
     """[N] where each row's id stands in the dataset."""
-    try:
-        return np.array([places[row[key]] for row in rows], np.int64)
-    except (KeyError, TypeError):
-        number, row = next((n, row) for n, row in enumerate(rows) if not _known(row.get(key), places))
-        found = repr(row[key])[:40] if key in row else "none"
-        raise DataError(
-            f"{shown(str(path))}: detection {number} has the {key} {found}, which the dataset has not"
-        ) from None
+    found = [places.get(_id(row.get(key)), -1) for row in rows]
+    if -1 in found:
+        number = found.index(-1)
+        value = repr(rows[number][key])[:40] if key in rows[number] else "none"
+        raise DataError(f"{shown(str(path))}: detection {number} has the {key} {value}, which the dataset has not")
+    return np.array(found, np.int64)
 
 
-def _known(id_: object, places: dict[Any, int]) -> bool:
-    return isinstance(id_, int | str) and id_ in places
+def _id(value: object) -> int | str:
+    """A number, also where it is written as text, or a name; an empty one for what is neither."""
+    if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) < 20:
+        return int(value)
+    return value if isinstance(value, int | str) else ""
 
 
-def _ordered(dataset: Dataset) -> tuple[Dataset, list[Any]]:
-    """The dataset with its pictures in the order of their ids, and those."""
-    ids = _image_ids(dataset)
+def _ordered(dataset: Dataset, rows: Sequence[Row]) -> tuple[Dataset, list[int | str], Sequence[int]]:
+    """The dataset with its pictures in the order of their ids, those, and the ids of the classes."""
+    names: list[int | str] = [_id(sample.image.stem) for sample in dataset.samples]
+    numbers: list[int | str] = [sample.id for sample in dataset.samples if sample.id is not None]
+    known = {_id(row.get("image_id")) for row in rows}
+    numbered = len(numbers) == len(names) and (known <= set(numbers) or not known <= set(names))
+    ids = numbers if numbered else names
     if len(set(ids)) < len(ids):
         raise DataError(
             f"{shown(str(dataset.path))}: two pictures have the same name, so results cannot tell them apart"
         )
     order = sorted(range(len(ids)), key=lambda i: (isinstance(ids[i], str), ids[i]))
-    samples = tuple(dataset.samples[i] for i in order)
-    return dataclasses.replace(dataset, samples=samples), [ids[i] for i in order]
-
-
-def _image_ids(dataset: Dataset) -> list[Any]:
-    stems = [sample.image.stem for sample in dataset.samples]
-    # The names of COCO's own pictures are their ids; those of others who use its format need not be.
-    if dataset.format != "coco" or all(re.fullmatch(r"\d{12}", stem) for stem in stems):
-        return [int(stem) if stem.isascii() and stem.isdecimal() else stem for stem in stems]
-    path = dataset.path
-    file = path if path.is_file() else path / "annotations" / f"instances_{dataset.split}.json"
-    if not file.is_file():
-        raise DataError(f"{shown(str(path))}: name the file of annotations, whose picture ids the results refer to")
-    entries = json.loads(file.read_bytes())["images"]
-    ids = {
-        Path(str(entry.get("file_name"))).name: entry["id"]
-        for entry in entries
-        if isinstance(entry, dict) and isinstance(entry.get("id"), int | str)
-    }
-    return [ids[sample.image.name] for sample in dataset.samples]
-
-
-def _category_ids(dataset: Dataset) -> Sequence[int]:
-    return list(map(int, dataset.ids)) if dataset.format == "coco" else category_ids(dataset.names)
+    ordered = dataclasses.replace(dataset, samples=tuple(dataset.samples[i] for i in order))
+    return ordered, [ids[i] for i in order], list(map(int, dataset.ids)) if numbered else category_ids(dataset.names)
 
 
 def _masks(rows: Sequence[Row], dataset: Dataset, pictures: NDArray[np.int64], path: Path) -> list[Rle]:
     """The mask of each detection; none where the first has none. Raises DataError where one is not run lengths."""
-    if not rows or "segmentation" not in rows[0]:
+    if not rows or not rows[0].get("segmentation"):
         return []
     need("faster_coco_eval", "comparing masks")
     masks = []

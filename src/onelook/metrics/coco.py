@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from onelook.data.sample import Mask, Sample
+from onelook.data.sample import Mask, Sample, decimal
 from onelook.errors import MissingDependencyError
 from onelook.metrics import masks
 from onelook.metrics.matching import Pairs, overlaps
@@ -76,8 +76,8 @@ def coco_ap(
 
     A crowd is COCO's `iscrowd`: any number of detections may lie in it, by intersection over their own area, and count
     neither way. VOC's `difficult` objects, which COCO does not have, are ignored as VOC does it: any number of detections
-    may match one, by IoU, and count neither way. An object's area, which tells small from large, is that of its mask
-    where there is one, else that of its box.
+    may match one, by IoU, and count neither way. What tells small from large is `Sample.areas`, and of a detection the
+    area of its mask, of its box where boxes are compared.
 
     Args:
         samples: the labelled pictures.
@@ -92,14 +92,14 @@ def coco_ap(
     """
     need("faster_coco_eval", "COCO's AP")
     truths, finds = tables(samples, detections, len(names))
-    outlines = [mask for sample in samples for mask in sample.masks or (None,) * len(sample)]
+    areas = decimal(np.concatenate([np.zeros(0, np.float32), *(sample.areas for sample in samples)]))
     if by_masks:
-        truths, pairs, own_areas = _masked(samples, detections, truths, finds, outlines)
-        areas = np.array([masks.outlined_area(mask) for mask in outlines if mask is not None])
+        outlines = [mask for sample in samples for mask in sample.masks or (None,) * len(sample)]
+        masked = np.array([mask is not None for mask in outlines], bool)
+        truths, areas = truths.where(masked), areas[masked]
+        pairs, own_areas = _masked(samples, detections, truths, finds, outlines)
     else:
-        pairs, areas, own_areas = overlaps(truths, finds), _areas(truths.boxes), _areas(finds.boxes)
-        for i, mask in enumerate(outlines):
-            areas[i] = areas[i] if mask is None else masks.outlined_area(mask)
+        pairs, own_areas = overlaps(truths, finds), _areas(finds.boxes)
     return _summary(_accumulate(truths, finds, pairs, areas, own_areas, len(samples), len(names)))
 
 
@@ -209,14 +209,13 @@ def _areas(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _masked(
     samples: Sequence[Sample], detections: Sequence[Found], truths: Truths, finds: Finds, outlines: Sequence[Mask]
-) -> tuple[Truths, Pairs, NDArray[np.float64]]:
-    """The objects that have a mask, the pairs whose masks overlap, and the areas of the detections."""
+) -> tuple[Pairs, NDArray[np.float64]]:
+    """The pairs whose masks overlap, and the areas of the detections."""
     found = list(itertools.chain.from_iterable(Found(*one).masks for one in detections))
     if len(found) != len(finds.scores):
         raise ValueError(f"{len(found)} masks of {len(finds.scores)} detections: need one of each")
     sizes = [(sample.height, sample.width) for sample in samples]
-    truths = truths.where(np.array([outline is not None for outline in outlines], bool))
     seen = [outline for outline in outlines if outline is not None]
     objects = [masks.encode(mask, sizes[picture]) for mask, picture in zip(seen, truths.pictures, strict=True)]
     own = [masks.encode(found[i], sizes[picture]) for i, picture in zip(finds.order, finds.pictures, strict=True)]
-    return truths, masks.overlaps(truths, finds, objects, own), masks.areas(own)
+    return masks.overlaps(truths, finds, objects, own), masks.areas(own)

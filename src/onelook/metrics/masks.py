@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from onelook.data.sample import Mask, Rle
+from onelook.data.sample import Mask, Rle, decimal
 from onelook.metrics.matching import Pairs
-from onelook.metrics.table import Finds, Truths, decimal
+from onelook.metrics.table import Finds, Truths
 
 Code = dict[str, Any]  # {"size": [height, width], "counts": COCO's compressed text}
 
@@ -53,17 +53,6 @@ def mask_boxes(masks: Sequence[Rle]) -> NDArray[np.float64]:
     boxes = np.array(rle.toBbox([encode(mask, mask.size) for mask in masks]), np.float64).reshape(-1, 4)
     boxes[:, 2:] += boxes[:, :2]
     return boxes
-
-
-def outlined_area(mask: Mask) -> float:
-    """The area of an object as COCO's annotations state it: of polygons, what their lines enclose; else the pixels."""
-    if isinstance(mask, Rle):
-        return float(areas([encode(mask, mask.size)])[0])
-    area = 0.0
-    for polygon in mask or ():
-        x, y = np.asarray(polygon, np.float64).T
-        area += abs(float(x @ np.roll(y, -1) - y @ np.roll(x, -1))) / 2
-    return area
 
 
 def overlaps(truths: Truths, finds: Finds, objects: Sequence[Code], found: Sequence[Code]) -> Pairs:

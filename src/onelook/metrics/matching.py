@@ -4,12 +4,16 @@ Boxes are continuous: `x2` is the right edge, so a box is `x2 - x1` wide. The an
 and include the last one; their reader makes `x1 - 1` of `x1`, and the width is the same as the `x2 - x1 + 1` of the devkit.
 """
 
+import itertools
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from onelook.metrics.table import Finds, Truths
+
+BLOCK = 1 << 20  # pairs whose overlaps are reckoned at once
 
 
 class Pairs(NamedTuple):
@@ -32,18 +36,30 @@ class Pairs(NamedTuple):
 
 def overlaps(truths: Truths, finds: Finds, any_class: bool = False) -> Pairs:
     """All pairs of the same picture and, unless any will do, of the same class, whose boxes have an area in common."""
-    if any_class:
-        i, j = equal(finds.pictures, truths.pictures)
-    else:
+    left, right = finds.pictures, truths.pictures
+    if not any_class:
         classes = 1 + max(finds.classes.max(initial=0), truths.classes.max(initial=0))
-        i, j = equal(finds.pictures * classes + finds.classes, truths.pictures * classes + truths.classes)
-    a, b = finds.boxes[i], truths.boxes[j]
-    sides = (np.minimum(a[:, 2:], b[:, 2:]) - np.maximum(a[:, :2], b[:, :2])).clip(0)
-    common = sides.prod(1)
-    seen = common > 0
-    area_a, area_b = ((box[:, 2:] - box[:, :2]).prod(1)[seen] for box in (a, b))
-    common = common[seen]
-    return Pairs(i[seen], j[seen], common / (area_a + area_b - common), common / area_a)
+        left, right = left * classes + finds.classes, right * classes + truths.classes
+    parts = []
+    for part in _blocks(left, right):
+        i, j = equal(left[part], right)
+        i += part.start
+        a, b = finds.boxes[i], truths.boxes[j]
+        common = (np.minimum(a[:, 2:], b[:, 2:]) - np.maximum(a[:, :2], b[:, :2])).clip(0).prod(1)
+        seen = common > 0
+        area_a, area_b = ((box[:, 2:] - box[:, :2]).prod(1)[seen] for box in (a, b))
+        common = common[seen]
+        parts.append(Pairs(i[seen], j[seen], common / (area_a + area_b - common), common / area_a))
+    return Pairs(*map(np.concatenate, zip(*parts, strict=True)))
+
+
+def _blocks(left: NDArray[np.int64], right: NDArray[np.int64]) -> Iterator[slice]:
+    """Parts of `left` that are equal to about `BLOCK` of `right`; most pairs of a shelf full of things do not overlap."""
+    ordered = np.sort(right)
+    pairs = np.cumsum(np.searchsorted(ordered, left, "right") - np.searchsorted(ordered, left))
+    ends = np.searchsorted(pairs, np.arange(BLOCK, pairs.max(initial=0), BLOCK)) + 1
+    for start, end in itertools.pairwise([0, *np.unique([*ends, len(left)]).tolist()]):
+        yield slice(start, end)
 
 
 def equal(left: NDArray[Any], right: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

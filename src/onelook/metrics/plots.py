@@ -12,6 +12,7 @@ from onelook.errors import Error
 from onelook.metrics.coco import need
 from onelook.metrics.curves import Curve
 from onelook.runtime import atomic
+from onelook.runtime.picture import shown
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -39,6 +40,7 @@ STYLE: Any = {
     "legend.frameon": False,
     "pdf.fonttype": 42,  # letters stay letters
     "svg.fonttype": "none",
+    "text.parse_math": False,  # a dollar in a name is a dollar
 }
 
 
@@ -178,4 +180,5 @@ def _two(value: float) -> str:
 
 
 def _short(name: str) -> str:
+    name = shown(name)
     return name if len(name) <= 24 else f"{name[:22]}…"

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from onelook.data.sample import Sample
+from onelook.data.sample import Sample, decimal
 
 
 class Found(NamedTuple):
@@ -75,7 +75,9 @@ def truths(samples: Sequence[Sample], classes: int) -> Truths:
     columns = [[getattr(sample, name) for sample in samples] for name in ("boxes", "classes", "difficult", "crowd")]
     boxes, kinds, difficult, crowd = columns
     for sample in samples:
-        _check(f"the labels of {sample.image}", len(sample), sample.classes, sample.difficult, sample.crowd)
+        _check(
+            f"the labels of {sample.image}", len(sample), sample.classes, sample.difficult, sample.crowd, sample.areas
+        )
     found = Truths(
         np.repeat(np.arange(len(samples)), counts),
         decimal(_stack(boxes, np.float32)).reshape(-1, 4),
@@ -131,15 +133,6 @@ def _select(columns: tuple[NDArray[Any], ...], keep: Any) -> list[Any]:
 def _stack(columns: Sequence[NDArray[Any]], kind: type[Any]) -> NDArray[Any]:
     """Columns one after the other; an empty one has no say in the type."""
     return np.concatenate([np.zeros(0, kind), *(np.asarray(column, kind).ravel() for column in columns)])
-
-
-def decimal(values: NDArray[Any]) -> NDArray[np.float64]:
-    """The shortest decimal fractions that are these float32 numbers: what stood in the file where it was one of those.
-
-    So 371.31 is not 371.3099975586, and an overlap at the edge of a threshold falls as it does for those who keep the
-    file's numbers.
-    """
-    return np.asarray(values, np.float32).astype("U").astype(np.float64)
 
 
 def _check(where: str, length: int, *columns: Sequence[Any] | NDArray[Any]) -> None:
