@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from onelook.data.class_maps import class_map_of, read_class_map, read_class_numbers
+from onelook.data.class_maps import class_map_of, class_names, read_class_map, read_class_numbers
 from onelook.errors import DataError
 
 
@@ -179,6 +179,11 @@ def test_names_are_read_with_gaps_until_the_next_key(tmp_path: Path) -> None:
         "# of maps\nother:\n  9: no\nclasses:\n  0: unlabeled\n\n  # things\n  13: stop sign \n  255: 鳥\nmore: 1\n"
     )
     assert read_class_numbers(file) == {0: "unlabeled", 13: "stop sign", 255: "鳥"}
+
+
+def test_a_dataset_that_is_named_by_its_file_has_the_same_names(tmp_path: Path) -> None:
+    (tmp_path / "mask-classes.yaml").write_text("classes:\n  0: ground\n  2: tree\n")
+    assert class_names(tmp_path) == class_names(tmp_path / "data.yaml") == ("ground", "class 1", "tree")
 
 
 def test_a_name_with_a_million_blanks_in_it_is_read_in_a_moment(tmp_path: Path) -> None:

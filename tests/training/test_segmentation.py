@@ -104,3 +104,20 @@ def test_only_segmenters_are_measured_on_class_maps(
     out, err = capsys.readouterr()
     assert "the model does not know 2 classes of the maps, taken for background: 'red', 'green'" in err
     assert "mean_iou" in out
+
+
+def test_class_maps_are_enough_and_those_without_a_known_pixel_are_no_crash(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(terminal, "silence_native_stderr", lambda: None)
+    (tmp_path / "images").symlink_to(data / "images")
+    (tmp_path / "labels/val").mkdir(parents=True)  # no boxes
+    (tmp_path / "masks/val").mkdir(parents=True)
+    for image in (data / "images/val").iterdir():
+        cv2.imwrite(str(tmp_path / "masks/val" / image.name), np.full((64, 96), 255, np.uint8))
+    painted = painters.semantic(tmp_path / "painted.onnx")
+    monkeypatch.setattr("sys.argv", ["onelook", "evaluate", str(painted), str(tmp_path), "--split", "val"])
+    with pytest.raises(SystemExit) as caught:
+        main()
+    assert not caught.value.code
+    assert capsys.readouterr().out.splitlines()[0].split() == ["mean_iou", "-"]
