@@ -89,6 +89,9 @@ def complaint(run: Run, *arguments: object) -> str:
         ("--option width=wide", "width of yolo_v3 must be from 4 to 65536; found 'wide'"),
         ("--option width=" + "[" * 10_000, "width of yolo_v3 must be from 4 to 65536; found '[["),
         ("--option classes=4", "classes is no option to choose: it comes of the dataset"),
+        ("--model localizer --multi-scale 0.9", "multi_scale 0.9 is too much: this localizer takes one size of input"),
+        ("--model retinanet --focal-alpha 3", "alpha of RetinaNetLoss must be 0 to 1; found 3.0"),
+        ("--model yolo_v1 --paper --mosaic 0.1", "the paper of yolo_v1 has its own augmentation; leave yours out"),
         ("--split none", "has no split 'none'; it has train, val"),
         ("--device nonsense", "device 'nonsense' cannot be used: "),
         ("--weights gone.safetensors", "gone.safetensors: there is no such file"),
@@ -130,6 +133,11 @@ def test_what_cannot_be_resumed_is_said_in_one_line(onelook: Run, tmp_path: Path
     expected = "run/last.safetensors: is not the state of a training run: "
     assert complaint(onelook, "--resume", "run").startswith(expected)
     assert complaint(onelook, "--resume", "run", "--device", "gpu").startswith("device 'gpu' cannot be used: ")
+    for option in ("--epochs=9", "--learning-rate=1", "--model=ssd", "--paper", "--option=width=9", "-o=x"):
+        name = {"-o=x": "--output"}.get(option, option.split("=")[0])
+        assert complaint(onelook, "--resume", "run", option) == (
+            f"--resume goes on as the run was begun: leave out {name}, or begin another"
+        )
 
 
 def test_a_folder_that_holds_a_run_is_said_in_one_line(data: Path, onelook: Run, tmp_path: Path) -> None:

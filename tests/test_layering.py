@@ -152,3 +152,16 @@ list(detector.stream([image] * 3))
 def test_every_public_name_is_there() -> None:
     assert all(getattr(onelook, name) is not None for name in onelook.__all__)
     assert set(onelook.__all__) <= set(dir(onelook))
+
+
+def test_without_torch_what_needs_it_says_so_in_one_line() -> None:
+    code = "import sys; sys.modules['torch'] = None\nfrom onelook import data, metrics\nfrom onelook import darknet"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    said = 'MissingDependencyError: torch is not installed, and onelook.darknet needs it; pip install "onelook[train]"'
+    assert done.stderr.splitlines()[-1] == f"onelook.errors.{said}"
+
+
+def test_what_stands_alone_is_there_at_once() -> None:
+    code = "import onelook; print(onelook.boxes.iou.__name__, onelook.nms.nms.__name__)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "iou nms\n"

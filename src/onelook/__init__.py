@@ -66,6 +66,20 @@ _LAZY = {
     "train": "onelook.training",
 }
 
+_MODULES = (
+    "backbones",
+    "boxes",
+    "darknet",
+    "data",
+    "detectors",
+    "losses",
+    "metrics",
+    "nms",
+    "nn",
+    "segmenters",
+    "tflite",
+)
+
 __all__ = [
     "Benchmark",
     "CheckpointError",
@@ -99,11 +113,26 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _LAZY:
+    if name in _LAZY:
+        value = getattr(importlib.import_module(_LAZY[name]), name)
+    elif name in _MODULES:
+        value = _module(f"onelook.{name}")
+    else:
         raise AttributeError(f"module 'onelook' has no attribute {name!r}")
-    value = getattr(importlib.import_module(_LAZY[name]), name)
     globals()[name] = value
     return value
+
+
+def _module(name: str) -> Any:
+    """Raises MissingDependencyError where it needs the torch half, and that is not installed."""
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.startswith("onelook"):
+            raise
+        raise MissingDependencyError(
+            f'{error.name} is not installed, and {name} needs it; pip install "onelook[train]"'
+        ) from None
 
 
 def __dir__() -> list[str]:

@@ -324,6 +324,17 @@ def test_half_precision_maps_give_a_loss_in_single() -> None:
     assert {x.dtype for x in terms.values()} == {torch.float32}
 
 
+def test_half_precision_maps_propose_from_the_anchors_of_single() -> None:
+    """Their centres, up to the picture's side, are no numbers that bfloat16 has."""
+    network, size = plain(), (640, 640)
+    shapes = len(network.rpn.priors.shapes[0])
+    raw = [torch.zeros(1, shapes * k, 40, 40) for k in (4, 1)]
+    expected, _ = network.rpn.propose(raw, size, 200, 200)
+    found, _ = network.rpn.propose([x.bfloat16() for x in raw], size, 200, 200)
+    assert found.dtype == torch.float32
+    assert torch.equal(found, expected)
+
+
 @pytest.mark.parametrize("make", [plain, pyramid])
 def test_file_and_torch_find_the_same_in_any_batch(make: object, tmp_path: Path) -> None:
     network = awake(make(), 0.8 if make is plain else 0.3)  # type: ignore[operator]

@@ -132,6 +132,13 @@ def test_matching_is_the_naive_search(overlap: list[list[float]], thresholds: tu
     assert found.tolist() == naive_match(overlap, *thresholds)
 
 
+def test_a_crowd_is_matched_as_the_naive_search_has_it() -> None:
+    """Many objects want the same few priors, and each has to look on."""
+    overlap = torch.rand(40, 50, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    overlap = overlap * torch.linspace(1, 0.1, 50)
+    assert match(overlap, 0.5, 0.4).tolist() == naive_match(overlap.tolist(), 0.5, 0.4)
+
+
 def test_two_objects_with_one_best_prior_get_a_prior_each() -> None:
     assert match(torch.tensor([[0.8, 0.1, 0.0], [0.9, 0.3, 0.2]]), 0.5, 0.5).tolist() == [1, 0, BACKGROUND]
 

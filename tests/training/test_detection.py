@@ -334,6 +334,24 @@ def test_a_switch_that_no_loss_has_is_said_in_one_line(data: Path, tmp_path: Pat
     assert not (tmp_path / "run").exists()
 
 
+def test_a_batch_of_one_without_statistics_is_said_in_one_line(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="batch must be 2 or more, of each process, for this network: of 32 x 32"):
+        train(
+            data, settings=settings(batch=1, size=(32, 32)), folder=tmp_path / "run", device="cpu", quiet=True, **TINY
+        )
+
+
+def test_validation_without_objects_keeps_the_last_network(tmp_path: Path, no_export: None) -> None:
+    folder = detection(tmp_path / "data")
+    for labels in (folder / "labels" / "val").iterdir():
+        labels.write_text("")
+    found = train(folder, settings=settings(epochs=2), folder=tmp_path / "run", device="cpu", quiet=True, **TINY)
+    assert found.model is not None
+    assert found.best is None
+    assert len(found.history) == 2
+    assert (tmp_path / "run/best.safetensors").exists()
+
+
 def test_pictures_without_boxes_do_not_train_a_detector(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="has no boxes in the split 'train' to train a detector on"):
         train(classification(tmp_path / "data"), settings=SOON, folder=tmp_path / "run", quiet=True, **TINY)

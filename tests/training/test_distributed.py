@@ -1,5 +1,6 @@
 """Two processes train what one would."""
 
+import contextlib
 import os
 import socket
 import subprocess
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 from onelook import TrainingError, detectors
 from onelook.data import read
 from onelook.training import train
-from onelook.training.distributed import SyncBatchNorm, anyone, gather, mean, processes, synchronise
+from onelook.training.distributed import Processes, SyncBatchNorm, anyone, gather, mean, processes, synchronise
 from onelook.training.run import read_progress
 from onelook.training.validate import DetectorValidation
 from rectangles import ALONE, COLOURS, PLAIN, TINY, calm, detection, randomise, settings
@@ -153,6 +154,16 @@ def test_two_processes_measure_as_one_does(folder: Path) -> None:
 def test_where_one_is_told_to_stop_both_do(folder: Path) -> None:
     progress = read_progress(folder / "stopped" / "last.safetensors")
     assert (progress["epoch"], progress["step"]) == (0, 2)
+
+
+def test_a_batch_that_cannot_be_shared_out_is_said_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = sys.modules["onelook.training.train"]
+    monkeypatch.setattr(
+        module, "processes", lambda device: contextlib.nullcontext(Processes(0, 3, torch.device("cpu")))
+    )
+    monkeypatch.setattr(module, "gather", lambda value, own: [value])
+    with pytest.raises(TrainingError, match="batch must be a multiple of the 3 processes; found 8"):
+        train(detection(tmp_path / "data"), settings=settings(batch=8), folder=tmp_path / "x", quiet=True, **TINY)
 
 
 def test_alone_nothing_is_exchanged(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -137,6 +137,15 @@ def test_a_score_of_nothing_is_better_than_none(tmp_path: Path) -> None:
     assert run.best == 0
 
 
+def test_where_there_is_nothing_to_measure_it_with_the_last_network_is_kept(tmp_path: Path) -> None:
+    run, kept = a_run(tmp_path), []
+    for score in (math.nan, math.nan, 0.1, math.nan):
+        before = run.epoch
+        run.end_epoch({"score": score}, lambda network, path: kept.append(before) or keep(network, path))  # noqa: B023
+    assert kept == [0, 1, 2]
+    assert (run.best, run.since_best) == (0.1, 0)
+
+
 def test_never_evaluated_the_last_network_is_kept(tmp_path: Path) -> None:
     run = a_run(tmp_path)
     for _ in range(3):

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from onelook.cli.run import path_type
 from onelook.cli.show import stoppable
@@ -61,10 +62,12 @@ from onelook.errors import Error
 @click.option("--tree", type=path_type, help="Of the classes, for yolo_v2 (YOLO9000): a line a class, 'name parent'.")
 @click.option("--classified", type=path_type, help="Pictures of a class each for yolo_v2 too: a folder a class.")
 @click.option("--split", default="train", show_default=True, help="To train on.")
-@click.option("--validation", default="val", show_default=True, help="The split to measure on.")
+@click.option("--validation", default="val", show_default=True, help="The split to measure on; 'none' for none.")
 @click.option("--output", "-o", type=path_type, help="Folder of the run; a new one in runs/ by default.")
 @click.option("--device", help="cpu, cuda, ...; a GPU where there is one.")
-@click.option("--resume", type=path_type, metavar="RUN", help="Go on with the run in this folder; no other argument.")
+@click.option(
+    "--resume", type=path_type, metavar="RUN", help="Go on with the run in this folder; no other argument but --device."
+)
 def train(
     data: Path | None,
     model: str,
@@ -101,6 +104,12 @@ def train(
 
     if (data is None) == (resume is None):
         raise Error("expected either DATA to train on, or --resume RUN")
+    if resume is not None:
+        context = click.get_current_context()
+        for one in context.command.params:
+            given = context.get_parameter_source(one.name or "") == ParameterSource.COMMANDLINE
+            if given and one.name not in ("resume", "device"):
+                raise Error(f"--resume goes on as the run was begun: leave out {one.opts[0]}, or begin another")
     with stoppable() as stop:
         if resume is not None:
             result = training.resume(resume, device, stop=stop.is_set)
@@ -131,7 +140,7 @@ def train(
                 tree,
                 classified,
                 split,
-                validation,
+                None if validation == "none" else validation,
                 output,
                 device,
                 stop=stop.is_set,

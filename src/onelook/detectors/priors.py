@@ -137,12 +137,16 @@ def match(overlap: Tensor, positive: float, negative: float) -> Tensor:
     best, found = overlap.max(dim=0)
     found[best < positive] = IGNORED
     found[best < negative] = BACKGROUND
-    free = overlap.clone()
-    for _ in range(len(overlap)):
-        place = free.argmax()
-        one, prior = place // free.shape[1], place % free.shape[1]
-        found[prior] = torch.where(free[one, prior] > 0, one, found[prior])
-        free[one], free[:, prior] = 0, 0
+    most, prior = overlap.max(dim=1)  # of each object that has none yet
+    free = torch.ones_like(best)
+    one = most.argmax()
+    while most[one] > 0:
+        place = prior[one]
+        if free[place]:
+            found[place], free[place], most[one] = one, 0, 0
+        else:  # another object was nearer to that one
+            most[one], prior[one] = (overlap[one] * free).max(dim=0)
+        one = most.argmax()
     return found
 
 

@@ -68,7 +68,8 @@ class Rpn(nn.Module):
             Boxes xyxy in pixels of the input [B, P, 4]; objectness as logits, so that large ones still differ [B, P]. It is
             NOTHING where there is no proposal any more.
         """
-        offsets, logits = map(wide, self.priors.flat(raw))
+        raw = list(map(wide, raw))  # and with them the anchors, which are no whole numbers of bfloat16
+        offsets, logits = self.priors.flat(raw)
         boxes = clip(self.priors.decode(offsets, self.priors.boxes(raw, size)), size)
         counts = [x.shape[1] * x.shape[2] * x.shape[3] for x in raw[len(self.priors.shapes) :]]
         levels = zip(boxes.split(counts, dim=1), logits[..., 0].split(counts, dim=1), strict=True)
@@ -151,7 +152,8 @@ class RpnLoss:
             targets: of the batch.
             size: of the input, height and width.
         """
-        offsets, logits = map(wide, self.priors.flat(raw))
+        raw = list(map(wide, raw))
+        offsets, logits = self.priors.flat(raw)
         anchors = self.priors.boxes(raw, size)
         corners = cxcywh_to_xyxy(anchors)
         allowed = torch.ones_like(anchors[:, 0], dtype=torch.bool)

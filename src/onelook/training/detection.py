@@ -7,7 +7,7 @@ from onelook import detectors
 from onelook.data import Dataset, Sample
 from onelook.data.anchors import anchors, box_sizes
 from onelook.detectors.faster_rcnn import ANCHORS, PYRAMID_ANCHORS
-from onelook.errors import TrainingError
+from onelook.errors import DataError, TrainingError
 from onelook.trained import Trained, save
 from onelook.training.distributed import Processes
 from onelook.training.job import Job
@@ -133,4 +133,8 @@ def _anchors(dataset: Dataset, count: int, settings: Settings) -> list[list[floa
     sizes = box_sizes(dataset, max(settings.size))
     if not len(sizes):
         raise TrainingError(f"{dataset.path}: has no boxes in the split {dataset.split!r} to train a detector on")
-    return [[round(float(side), 2) for side in one] for one in anchors(sizes, count)[0]]
+    try:
+        found = anchors(sizes, count)[0]
+    except DataError as error:
+        raise TrainingError(f"{dataset.path}: {error}; give --option 'anchors=[...]', or choose retinanet") from None
+    return [[round(float(side), 2) for side in one] for one in found]

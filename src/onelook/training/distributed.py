@@ -110,6 +110,8 @@ class SyncBatchNorm(nn.BatchNorm2d):
         count = x.new_tensor([x.numel() / x.shape[1]])
         total = _sum(torch.cat((x.sum((0, 2, 3)), count)))
         n = total[-1]
+        if n == 1:
+            raise ValueError("Expected more than 1 value per channel when training")  # as torch says it
         mean = total[:-1] / n
         x = x - mean[:, None, None]
         var = _sum(x.square().sum((0, 2, 3))) / n  # not by the mean of the squares, whose digits the mean would eat

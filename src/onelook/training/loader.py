@@ -39,6 +39,12 @@ class Batch(NamedTuple):
     """H, W."""
 
 
+def scaled(size: tuple[int, int], share: float) -> tuple[int, int]:
+    """About that share of a size: height and width, as far from a multiple of 32 as they were."""
+    height, width = (max(32, round(side * share / 32) * 32) + side % 32 for side in size)
+    return height, width
+
+
 class Loader:
     """The batches of each epoch.
 
@@ -95,9 +101,7 @@ class Loader:
         if not settings.multi_scale:
             return settings.size
         rng = np.random.default_rng((settings.seed, epoch, step // 10, 1))
-        share = 1 + rng.uniform(-settings.multi_scale, settings.multi_scale)
-        height, width = (max(32, round(side * share / 32) * 32) + side % 32 for side in settings.size)
-        return height, width
+        return scaled(settings.size, 1 + rng.uniform(-settings.multi_scale, settings.multi_scale))
 
     def _make(
         self, index: int, seed: tuple[int, int, int], size: tuple[int, int], augmentation: Augmentation

@@ -21,6 +21,7 @@ from onelook.training.settings import Settings
 
 SAVE_EVERY = 600.0  # seconds; besides the end of each epoch
 # In the words of torch for processors and for GPUs; "illegal memory access" is another matter.
+NO_STATISTICS = "more than 1 value per channel"  # words of torch's batch normalisation
 SHORT_OF_MEMORY = "allocate memory", "enough memory", "out of memory"
 
 
@@ -52,7 +53,7 @@ def fit(run: Run, job: Job, loader: Loader, journal: Journal, stop: Callable[[],
             rate = learning_rate(place, loader.steps, settings)
             for group in run.optimizer.param_groups:
                 group["lr"] = group["share"] * rate
-            with memory_enough(settings):
+            with enough(settings):
                 image = batch.image.to(processes.device, torch.float32, non_blocking=True, memory_format=layout) / 255
                 with torch.autocast(processes.device.type, dtype, enabled=dtype is not None):
                     raw = parallel(image)
@@ -83,10 +84,18 @@ def fit(run: Run, job: Job, loader: Loader, journal: Journal, stop: Callable[[],
 
 
 @contextmanager
-def memory_enough(settings: Settings) -> Iterator[None]:
-    """Says what can be done where it is not."""
+def enough(settings: Settings) -> Iterator[None]:
+    """Says what can be done where memory, or a batch, is not."""
     try:
         yield
+    except ValueError as error:
+        if NO_STATISTICS not in str(error):
+            raise
+        height, width = settings.size
+        raise TrainingError(
+            f"batch must be 2 or more, of each process, for this network: of {width} x {height} pixels its last map is one "
+            "number a channel, which has no statistics"
+        ) from None
     except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
         if type(error) is RuntimeError and not any(words in str(error) for words in SHORT_OF_MEMORY):
             raise

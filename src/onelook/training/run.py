@@ -62,15 +62,17 @@ class Run:
         """Counts the epoch, and saves the averaged network where it is the best so far, then the state.
 
         Args:
-            measures: of the averaged network; empty where it was not evaluated. Never evaluated, the last is the best.
+            measures: of the averaged network; empty where it was not evaluated. The score is NaN where the validation has
+                nothing to measure it with. Without any score, the last network is the best.
             save: writes a network to a file.
         """
         self.history.append({**self.means, **measures})
         self.epoch, self.step, self.sums = self.epoch + 1, 0, {}
-        better = measures["score"] > self.best if measures else self.best == -math.inf
-        if measures:
+        score = measures.get("score", math.nan)
+        better = self.best == -math.inf or score > self.best
+        if not math.isnan(score):
             self.since_best = 0 if better else self.since_best + 1
-            self.best = max(self.best, measures["score"])
+            self.best = max(self.best, score)
         if better and self.processes.rank == 0:
             save(self.average.network, self.best_path)
         self.save()

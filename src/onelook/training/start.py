@@ -42,8 +42,27 @@ def read_weights(source: Weights) -> tuple[str, dict[str, Tensor]]:
         raise CheckpointError(
             f"{source}: expected a .tflite or .safetensors file, or two files: Darknet's .cfg and .weights"
         )
-    weights = {f"backbone.{key}": tensor for key, tensor in found.network.state_dict().items()}
+    weights = {f"backbone.{key}": tensor for key, tensor in _of_own_pixels(found).items()}
     return found.name, weights
+
+
+def _of_own_pixels(found: checkpoint.Checkpoint) -> dict[str, Tensor]:
+    """The weights of a classifier for pixels as the class of its network normalises them, where the file has others.
+
+    VGG-16 takes the mean of the training pictures alone from each pixel; Darknet's file of it is for pixels from -1 to 1.
+    The first convolution makes up for that, exactly but for the border, where zeros lie around other pixels than before.
+    """
+    network, weights = found.network, found.network.state_dict()
+    mean, std, file_mean, file_std = (torch.tensor(x) for x in (network.mean, network.std, found.mean, found.std))
+    first = next(name for name, module in network.named_modules() if isinstance(module, nn.Conv2d))
+    weight, bias, norm = (f"{first}.weight", f"{first}.bias", f"{first.removesuffix('conv')}norm.running_mean")
+    shift = weights[weight].sum((2, 3)) @ ((mean - file_mean) / file_std)
+    weights[weight] = weights[weight] * (std / file_std)[:, None, None]
+    if bias in weights:
+        weights[bias] = weights[bias] + shift
+    else:
+        weights[norm] = weights[norm] - shift
+    return weights
 
 
 def load_weights(network: nn.Module, source: Weights) -> int:

@@ -16,15 +16,15 @@ import torch
 from onelook import __version__, backbones, segmenters
 from onelook.conversion import convert
 from onelook.data import Dataset, Problem, read, splits
-from onelook.data.augment import FAST_RCNN, YOLO_V1
-from onelook.errors import TrainingError
+from onelook.data.augment import FAST_RCNN, YOLO_V1, Augmentation
+from onelook.errors import NetworkError, TrainingError
 from onelook.runtime import atomic
 from onelook.runtime.picture import shown
 from onelook.training import classification, detection, segmentation
-from onelook.training.distributed import Processes, processes, synchronise
+from onelook.training.distributed import Processes, gather, processes, synchronise
 from onelook.training.joint import join, read_tree
 from onelook.training.journal import Journal
-from onelook.training.loader import Loader
+from onelook.training.loader import Loader, scaled
 from onelook.training.loop import fit
 from onelook.training.memory import memory_kept
 from onelook.training.memory_format import fastest_format
@@ -90,8 +90,8 @@ def train(
         options: of the network (`width`, `levels`, `anchors`, ...), see `onelook.detectors.create`.
         tree: of classes, for YOLOv2 (YOLO9000); see `onelook.training.joint.read_tree`. Its classes are those trained.
         classified: pictures of one class each that YOLOv2 is trained on too: a folder of a folder a class.
-        split, validation: of the dataset, to train on and to measure on. Where there is no such validation, the last
-            network is kept.
+        split, validation: of the dataset, to train on and to measure on. Where there is no "val", or validation is None,
+            the last network is kept.
         folder: for the files; by default a new one, runs/NAME-1.
         device: "cpu", "cuda", ...; a GPU where there is one.
         quiet: print nothing.
@@ -106,6 +106,8 @@ def train(
     if settings.backbone_rate is None:
         settings = dataclasses.replace(settings, backbone_rate=1.0 if weights is None else TRAINED_RATE)
     if paper and model in PAPERS:
+        if settings.augmentation != Augmentation():
+            raise TrainingError(f"the paper of {model} has its own augmentation; leave yours out, or paper")
         settings = dataclasses.replace(settings, augmentation=PAPERS[model])
     if (tree or classified) and model != "yolo_v2":
         raise TrainingError(f"a tree and classified pictures are for yolo_v2; found {model}")
@@ -138,7 +140,9 @@ def train(
             "pictures": len(dataset),
         }
         place = Path(folder) if folder is not None else _new_folder(Path(data))
-        if (place / "last.safetensors").exists():
+        # The first process decides, before any has written: another may come here later, and see what it wrote.
+        place, held = gather((place, (place / "last.safetensors").exists()), own)[0]
+        if held:
             raise TrainingError(f"{place}: holds a run already; go on with it by --resume, or choose another folder")
         return _go(place, about, settings, dataset, held_out, own, weights, False, quiet, stop)
 
@@ -182,10 +186,17 @@ def _go(
     quiet: bool,
     stop: Callable[[], bool],
 ) -> Result:
+    if settings.batch % own.count:
+        raise TrainingError(f"batch must be a multiple of the {own.count} processes; found {settings.batch}")
     torch.manual_seed(settings.seed)  # of the weights that are drawn
     kind = {"detect": detection, "classify": classification, "segment": segmentation}[about["task"]]
     origin = {"by": f"onelook {__version__}", "network": about["name"], "trained_on": dataset.path.name}
     job = kind.build(about, held_out.samples if held_out else (), settings, own, origin)
+    for share in (1 - settings.multi_scale, 1 + settings.multi_scale) if settings.multi_scale else ():
+        try:
+            job.network.check_size(scaled(settings.size, share))
+        except NetworkError as error:
+            raise TrainingError(f"multi_scale {settings.multi_scale} is too much: {error}") from None
     loader = Loader(dataset.samples, settings, own, job.kind)
     job.network.to(own.device, memory_format=fastest_format(job.network, own.device))
     if weights is not None:
@@ -222,7 +233,8 @@ def _read(source: Mapping[str, Any], names: Sequence[str] | None, quiet: bool) -
     if not dataset.samples:
         raise TrainingError(f"{shown(str(path))}: has no pictures to train on in the split {split!r}")
     held_out = None
-    if validation is not None and any(name.startswith(validation) for name in splits(path)):
+    # That there is none is no mistake; that there is not the one which was named is.
+    if validation is not None and (validation != "val" or any(name.startswith("val") for name in splits(path))):
         held_out = _with_pictures(read(path, validation, names=dataset.names))
     if not quiet:
         problems = [*dataset.problems, *(held_out.problems if held_out else ())]
