@@ -13,9 +13,12 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from fastapi import FastAPI
 
 import onelook
+from onelook.serve.app import create_app
 from onelook.serve.models import Served
+from onelook.serve.settings import Settings
 from serve_client import Client, Start, jpeg
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -152,17 +155,37 @@ def test_urls_are_off_unless_they_are_allowed(start: Start, tmp_path: Path) -> N
 
 
 def test_a_key_is_needed_where_there_are_keys(start: Start) -> None:
-    client = start(keys=("one", "schlüssel"))
+    client = start(keys=("one", "other"))
     for path in ("/v1/models", "/v2", "/v2/models/boxes", "/metrics"):
         refused = client.get(path)
         assert refused.headers["www-authenticate"] == "Bearer"
-        problem(refused, 401)
-        problem(client.get(path, headers={"authorization": "Bearer two"}), 401)
-        problem(client.get(path, headers={"x-api-key": ""}), 401)
+        assert "a key is needed" in refused.text
+        for headers in ({}, {"authorization": "Bearer two"}, {"x-api-key": ""}):
+            assert client.get(path, headers=headers).status_code == 401
         for headers in ({"authorization": "Bearer one"}, {"authorization": "bearer one"}, {"x-api-key": "one"}):
             assert client.get(path, headers=headers).status_code == 200
-    assert client.get("/healthz").status_code == client.get("/readyz").status_code == 200
+    for path in ("/", "/page/main.js", "/healthz", "/readyz", "/openapi.json"):
+        assert client.get(path).status_code == 200
     problem(client.post("/v1/detect", content=jpeg()), 401)
+    problem(client.get("/nothing"), 401)
+    assert set(client.get("/v2").json()) == {"error"}
+
+
+def test_below_another_path_it_is_the_same(model_paths: dict[str, str]) -> None:
+    inner = create_app(Settings(models=model_paths, keys=("one",)))
+    outer = FastAPI()
+    outer.mount("/vision", inner)
+    for client in (Client(outer), Client(inner, root_path="/vision")):
+        for path in ("/v1/models", "/v1/models/boxes/file", "/v2", "/metrics"):
+            assert client.get(f"/vision{path}").status_code == 401
+            assert client.get(f"/vision{path}", headers={"x-api-key": "one"}).status_code == 200
+        assert client.post("/vision/v1/detect", content=jpeg()).status_code == 401
+        assert client.get("/vision/readyz").json() == {"status": "ready"}
+        page = client.get("/vision/page/main.js")
+        assert (page.status_code, page.headers["cache-control"]) == (200, "no-cache")
+        assert set(client.get("/vision/v2/models/none", headers={"x-api-key": "one"}).json()) == {"error"}
+    inner.state.models.close()
+
 
 
 def test_other_origins_only_where_they_are_named(start: Start) -> None:
@@ -209,6 +232,22 @@ def test_a_full_queue_answers_429_and_loses_nothing_it_took(start: Start, monkey
     late = next(answer for answer in answers if answer.status_code == 429)
     assert int(late.headers["retry-after"]) >= 1
     problem(late, 429)
+
+
+def test_more_requests_than_there_may_be_are_turned_away(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    slow = Slow(monkeypatch)
+    client = start(max_requests=1)
+    with ThreadPoolExecutor(1) as pool:
+        taken = pool.submit(client.post, "/v1/detect", content=jpeg())
+        assert slow.begun.wait(10)
+        refused = client.post("/v1/detect", content=jpeg())
+        assert "under way" in problem(refused, 503)
+        assert int(refused.headers["retry-after"]) >= 1
+        assert set(client.get("/v2").json()) == {"error"}
+        assert client.get("/healthz").status_code == client.get("/").status_code == 200
+        slow.go.set()
+        assert taken.result().status_code == 200
+    assert 'onelook_requests_total{path="other",status="503"} 2.0' in client.get("/metrics").text
 
 
 def test_a_deadline_that_passes_answers_504(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -98,6 +98,13 @@ def test_a_slow_request_is_answered_after_sigterm(model_paths: dict[str, str]) -
         assert process.stderr.read() == ""
 
 
+def test_connections_that_say_nothing_lock_nobody_out(model_paths: dict[str, str]) -> None:
+    with running(model_paths["boxes"], "--max-requests", "1") as (_, port), ExitStack() as stack:
+        for _ in range(5):
+            stack.enter_context(socket.create_connection(("127.0.0.1", port), 30))
+        assert ask(port, "POST", "/v1/detect", jpeg())[0] == 200
+
+
 def test_models_have_names(model_paths: dict[str, str], tmp_path: Path) -> None:
     named = f"street={model_paths['boxes']}"
     (tmp_path / "labels.onnx").write_bytes(Path(model_paths["labels"]).read_bytes())
@@ -122,6 +129,7 @@ def test_what_it_cannot_do_it_says_in_one_line(model_paths: dict[str, str], tmp_
     assert "nowhere.onnx" in error("nowhere.onnx")
     assert "two models" in error(boxes, boxes)
     assert "queue" in error(boxes, "--queue", "0")
+    assert "max_requests" in error(boxes, "--max-requests", "0")
     (tmp_path / "keys").write_text("\n\n")
     assert "no key" in error(boxes, "--keys", str(tmp_path / "keys"))
     assert "cannot be read" in error(boxes, "--keys", str(tmp_path / "none"))

@@ -85,12 +85,13 @@ def serve(
         max_memory=max_memory,
         max_pixels=max_pixels,
         max_files=max_files,
+        max_requests=max_requests,
         keys=keys,
         origins=origin,
         allow_urls=allow_urls,
         folder=folder,
     )
-    run(create_app(settings), host, port, deadline, max_requests)
+    run(create_app(settings), host, port, deadline)
     return 0
 
 

@@ -21,12 +21,12 @@ from onelook.errors import Error
 from onelook.serve import inference, schema, vision
 from onelook.serve.metrics import Metrics
 from onelook.serve.models import Models
-from onelook.serve.problems import ClosingError, ProblemError, problem_of
+from onelook.serve.problems import ClosingError, FullError, ProblemError, problem_of
 from onelook.serve.settings import Settings
 from onelook.serve.uploads import Budget
 
 PAGE = Path(__file__).parent / "page"
-PROTECTED = ("/v1", "/v2", "/metrics")
+OPEN = ("/", "/healthz", "/readyz", "/openapi.json")  # to all, as is the page's folder; anything else wants a key
 SECURITY = {  # of every answer; the page loads nothing from elsewhere
     "Content-Security-Policy": (
         "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; img-src 'self' blob: data:; media-src 'self' blob:; "
@@ -47,6 +47,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     >>> app = create_app(Settings(models={"street": "street.onnx"}))  # then: uvicorn module:app
 
+    It may be mounted in another application. The end of its own lifespan closes the models; a mounted one has none, and
+    the models' threads end with the process.
+
     Raises:
         Error: a model cannot be loaded.
     """
@@ -56,7 +59,6 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
-        app.state.ready = True
         yield
         app.state.ready = False
         models.close()
@@ -69,7 +71,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         docs_url=None,  # their pages come from another host
         redoc_url=None,
     )
-    app.state.ready = False
+    app.state.ready = True
     app.state.models = models
     budget = Budget(settings.max_memory)
     app.include_router(vision.router(models, settings, budget))
@@ -82,7 +84,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     @app.get("/readyz", tags=["state"], responses=schema.problems(503))
     async def ready() -> dict[str, str]:
-        """Whether requests are taken; 503 before that and afterwards."""
+        """Whether requests are taken; 503 when it is shutting down."""
         if not app.state.ready:
             raise ClosingError
         return {"status": "ready"}
@@ -100,6 +102,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     for kind in (Exception, Error, TimeoutError, ProblemError, RequestValidationError, HTTPException):
         app.add_exception_handler(kind, _answer)
+    app.add_middleware(_Limited, most=settings.max_requests)
     app.add_middleware(_Guarded, keys=settings.keys)
     if settings.origins:
         app.add_middleware(
@@ -110,7 +113,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
 
 async def _answer(request: Request, error: Exception) -> JSONResponse:
-    """An exception as problem+json; of /v2 as its protocol has it."""
+    """An exception as an answer."""
     if isinstance(error, RequestValidationError):
         first = error.errors()[0]
         where = " ".join(map(str, first["loc"]))
@@ -120,9 +123,45 @@ async def _answer(request: Request, error: Exception) -> JSONResponse:
         problem.headers = dict(error.headers or {})
     else:
         problem = problem_of(error)
-    if request.url.path.startswith("/v2"):
+    return _said(problem, _path(request.scope))
+
+
+def _said(problem: ProblemError, path: str) -> JSONResponse:
+    """A problem as problem+json; of /v2 as its protocol has it."""
+    if path.startswith("/v2"):
         return JSONResponse({"error": problem.detail}, problem.status, problem.headers)
     return problem.answer()
+
+
+def _path(scope: Scope) -> str:
+    """The path as the routes have it: below where the application is mounted, or what a proxy has taken off."""
+    path: str = scope["path"]
+    root: str = scope.get("root_path", "")
+    return path[len(root) :] if f"{path}/".startswith(f"{root}/") else path
+
+
+def _is_open(path: str) -> bool:
+    return path in OPEN or path.startswith("/page/")
+
+
+class _Limited:
+    """Turns away what comes while as many requests as there may be are under way, but for what is open to all."""
+
+    def __init__(self, app: ASGIApp, most: int):
+        self._app, self._free = app, most
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or _is_open(path := _path(scope)):
+            await self._app(scope, receive, send)
+            return
+        if not self._free:
+            await _said(FullError(), path)(scope, receive, send)
+            return
+        self._free -= 1
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            self._free += 1
 
 
 class _Guarded:
@@ -136,18 +175,19 @@ class _Guarded:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        path = _path(scope)  # now: what is mounted below changes the scope
 
         async def send_guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 headers.update(SECURITY)
-                if scope["path"].startswith(("/page", "/v1/models")) or scope["path"] == "/":
+                if path.startswith(("/page/", "/v1/models")) or path == "/":
                     headers["Cache-Control"] = "no-cache"  # asks again, by the ETag: files of two versions do not mix
             await send(message)
 
-        if self._keys and scope["path"].startswith(PROTECTED) and not self._knows(Headers(scope=scope)):
+        if self._keys and not _is_open(path) and not self._knows(Headers(scope=scope)):
             problem = ProblemError(401, "a key is needed: Authorization: Bearer KEY", WWW_Authenticate="Bearer")
-            await problem.answer()(scope, receive, send_guarded)
+            await _said(problem, path)(scope, receive, send_guarded)
             return
         await self._app(scope, receive, send_guarded)
 

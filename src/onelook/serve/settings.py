@@ -24,6 +24,7 @@ class Settings:
         max_memory: bytes of all requests under way; beyond them they are answered 429.
         max_pixels: of a picture.
         max_files: of a request.
+        max_requests: under way at a time; beyond them they are answered 503.
         keys: one of which a client must know; none are needed where it is empty.
         origins: of web pages that may call the API ("https://example.org"); "*" for all.
         allow_urls: clients may name a picture by its URL, which the server then fetches.
@@ -42,13 +43,14 @@ class Settings:
     max_memory: int = 1 << 30
     max_pixels: int = 64_000_000
     max_files: int = 16
+    max_requests: int = 1000
     keys: tuple[str, ...] = ()
     origins: tuple[str, ...] = ()
     allow_urls: bool = False
     folder: Path | None = None
 
     def __post_init__(self) -> None:
-        for name in ("batch", "queue", "max_bytes", "max_memory", "max_pixels", "max_files"):
+        for name in ("batch", "queue", "max_bytes", "max_memory", "max_pixels", "max_files", "max_requests"):
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise Error(f"{name} must be 1 or more; found {getattr(self, name)}")
         if not self.wait >= 0 or not self.deadline > 0:
