@@ -6,11 +6,13 @@ import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
-from fastapi import FastAPI, Request, Response
+from fastapi import Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse
+from fastapi.security import APIKeyHeader, HTTPBearer
 from fastapi.staticfiles import StaticFiles
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
@@ -74,8 +76,11 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.ready = True
     app.state.models = models
     budget = Budget(settings.max_memory)
-    app.include_router(vision.router(models, settings, budget))
-    app.include_router(inference.router(models, settings, budget))
+    # For the description; it is `_Guarded` that looks at the keys.
+    bearer, header = HTTPBearer(auto_error=False), APIKeyHeader(name="X-API-Key", auto_error=False)
+    secured = [Depends(bearer), Depends(header)] if settings.keys else []
+    app.include_router(vision.router(models, settings, budget), dependencies=secured)
+    app.include_router(inference.router(models, settings, budget), dependencies=secured)
 
     @app.get("/healthz", tags=["state"])
     async def health() -> dict[str, str]:
@@ -89,7 +94,13 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             raise ClosingError
         return {"status": "ready"}
 
-    @app.get("/metrics", tags=["state"], response_class=PlainTextResponse, responses=schema.problems(401))
+    @app.get(
+        "/metrics",
+        tags=["state"],
+        response_class=PlainTextResponse,
+        responses=schema.problems(401),
+        dependencies=secured,
+    )
     def measured() -> Response:
         """Counters for Prometheus."""
         return Response(metrics.text(), media_type="text/plain; version=0.0.4")
@@ -103,7 +114,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     for kind in (Exception, Error, TimeoutError, ProblemError, RequestValidationError, HTTPException):
         app.add_exception_handler(kind, _answer)
     app.add_middleware(_Limited, most=settings.max_requests)
-    app.add_middleware(_Guarded, keys=settings.keys)
+    app.add_middleware(_Guarded, keys=settings.keys, hosts=settings.hosts)
     if settings.origins:
         app.add_middleware(
             CORSMiddleware, allow_origins=settings.origins, allow_methods=["*"], allow_headers=["*"], max_age=3600
@@ -165,10 +176,10 @@ class _Limited:
 
 
 class _Guarded:
-    """Lets those through who know a key, and adds what browsers are to be told."""
+    """Lets those through who know a key and the server's name, and adds what browsers are to be told."""
 
-    def __init__(self, app: ASGIApp, keys: tuple[str, ...]):
-        self._app = app
+    def __init__(self, app: ASGIApp, keys: tuple[str, ...], hosts: tuple[str, ...]):
+        self._app, self._hosts = app, hosts
         self._keys = [key.encode() for key in keys]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -185,11 +196,29 @@ class _Guarded:
                     headers["Cache-Control"] = "no-cache"  # asks again, by the ETag: files of two versions do not mix
             await send(message)
 
-        if self._keys and not _is_open(path) and not self._knows(Headers(scope=scope)):
-            problem = ProblemError(401, "a key is needed: Authorization: Bearer KEY", WWW_Authenticate="Bearer")
+        problem = self._refusal(path, Headers(scope=scope))
+        if problem is None:
+            await self._app(scope, receive, send_guarded)
+        else:
             await _said(problem, path)(scope, receive, send_guarded)
-            return
-        await self._app(scope, receive, send_guarded)
+
+    def _refusal(self, path: str, headers: Headers) -> ProblemError | None:
+        if self._hosts and not self._is_meant(headers):
+            names = ", ".join(self._hosts)
+            return ProblemError(
+                403, f"this server answers as {names} alone, unless it is started with keys or --no-key"
+            )
+        if self._keys and not _is_open(path) and not self._knows(headers):
+            return ProblemError(401, "a key is needed: Authorization: Bearer KEY", WWW_Authenticate="Bearer")
+        return None
+
+    def _is_meant(self, headers: Headers) -> bool:
+        """Whether the name that was asked for is one of the server's. Browsers always say it."""
+        host = headers.get("host")
+        try:
+            return host is None or urlsplit(f"//{host}").hostname in self._hosts
+        except ValueError:
+            return False
 
     def _knows(self, headers: Headers) -> bool:
         scheme, _, token = headers.get("authorization", "").partition(" ")
