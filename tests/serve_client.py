@@ -3,7 +3,7 @@
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import cv2
 import numpy as np
@@ -35,3 +35,30 @@ def serving(app: FastAPI) -> Iterator[str]:
         server.should_exit = True
         thread.join()
         listener.close()
+
+
+class Trickle:
+    """A web server that never has done with its answer."""
+
+    def __init__(self) -> None:
+        self.asked, self.done = threading.Event(), threading.Event()
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}/a.jpg"
+        self._thread = threading.Thread(target=self._answer)
+
+    def __enter__(self) -> "Trickle":
+        self._thread.start()
+        return self
+
+    def _answer(self) -> None:
+        client, _ = self._listener.accept()
+        with client, suppress(OSError):
+            client.sendall(b"HTTP/1.1 200 OK\r\nX: ")
+            self.asked.set()
+            while not self.done.wait(0.02):
+                client.sendall(b"x")
+
+    def __exit__(self, *error: object) -> None:
+        self.done.set()
+        self._thread.join()
+        self._listener.close()

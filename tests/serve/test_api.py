@@ -10,7 +10,7 @@ import time
 import weakref
 import zlib
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -27,7 +27,7 @@ from onelook.serve import inference, uploads
 from onelook.serve.app import create_app
 from onelook.serve.models import Served
 from onelook.serve.settings import Settings
-from serve_client import Client, Start, jpeg, serving
+from serve_client import Client, Start, Trickle, jpeg, serving
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -181,33 +181,6 @@ def test_urls_are_off_unless_they_are_allowed(start: Start, tmp_path: Path) -> N
     for body in (b"{", b"[" * 100_000, b"[]", b"\xff"):
         assert "expected" in problem(allowing.post("/v1/detect", content=body, headers=json_type), 400)
     assert "127.0.0.1:9" in problem(allowing.post("/v1/detect", json={"url": "http://127.0.0.1:9/a.jpg"}), 400)
-
-
-class Trickle:
-    """A web server that never has done with its answer."""
-
-    def __init__(self) -> None:
-        self.asked, self.done = threading.Event(), threading.Event()
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}/a.jpg"
-        self._thread = threading.Thread(target=self._answer)
-
-    def __enter__(self) -> "Trickle":
-        self._thread.start()
-        return self
-
-    def _answer(self) -> None:
-        client, _ = self._listener.accept()
-        with client, suppress(OSError):
-            client.sendall(b"HTTP/1.1 200 OK\r\nX: ")
-            self.asked.set()
-            while not self.done.wait(0.02):
-                client.sendall(b"x")
-
-    def __exit__(self, *error: object) -> None:
-        self.done.set()
-        self._thread.join()
-        self._listener.close()
 
 
 def test_a_slow_web_server_keeps_nobody_else_waiting(start: Start) -> None:

@@ -1,6 +1,7 @@
 """The Open Inference Protocol against the model file's own session, in JSON and in bytes."""
 
 import json
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from onelook.runtime.session import open_session
 from onelook.serve import inference
 from onelook.serve.inference import MAX_JSON
+from onelook.serve.uploads import BRIEF
 from serve_client import Client
 
 DTYPES = {"FP32": np.float32, "INT64": np.int64, "UINT8": np.uint8}
@@ -194,7 +196,7 @@ def test_an_output_of_many_numbers_is_given_in_binary_alone(client: Client, monk
     assert client.post("/v2/models/pixels/infer", json=binary).status_code == 200
 
 
-def test_tensors_in_json_are_read_one_request_at_a_time(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_much_json_is_read_one_request_at_a_time(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     under_way, most = 0, 0
     read = inference._read
 
@@ -209,8 +211,23 @@ def test_tensors_in_json_are_read_one_request_at_a_time(client: Client, monkeypa
             under_way -= 1
 
     monkeypatch.setattr(inference, "_read", slowly)
-    body = {"inputs": [tensor("image", pictures(client, "boxes", 1), "UINT8")]}
+    body: dict[str, Any] = {"inputs": [tensor("image", pictures(client, "boxes", 1), "UINT8")]}
+    body["id"] = "x" * BRIEF
     with ThreadPoolExecutor(4) as pool:
         answers = list(pool.map(lambda _: client.post("/v2/models/boxes/infer", json=body), range(8)))
     assert [answer.status_code for answer in answers] == [200] * 8
     assert most == 1
+
+
+def test_little_json_waits_for_nobody(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    together, read = threading.Barrier(2, timeout=20), inference._read
+
+    def both(*arguments: Any) -> Any:
+        together.wait()
+        return read(*arguments)
+
+    monkeypatch.setattr(inference, "_read", both)
+    body = {"inputs": [tensor("image", pictures(client, "boxes", 1), "UINT8")]}
+    with ThreadPoolExecutor(2) as pool:
+        answers = list(pool.map(lambda _: client.post("/v2/models/boxes/infer", json=body), range(2)))
+    assert [answer.status_code for answer in answers] == [200] * 2

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from serve_client import jpeg
+from serve_client import Trickle, jpeg
 
 
 def command(*arguments: str) -> list[str]:
@@ -44,9 +44,11 @@ def running(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], int]]:
         process.communicate()
 
 
-def ask(port: int, method: str, path: str, body: bytes | None = None) -> tuple[int, bytes]:
+def ask(
+    port: int, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None
+) -> tuple[int, bytes]:
     with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=30)) as connection:
-        connection.request(method, path, body)
+        connection.request(method, path, body, headers or {})
         answer = connection.getresponse()
         return answer.status, answer.read()
 
@@ -94,6 +96,19 @@ def test_a_slow_request_is_answered_after_sigterm(model_paths: dict[str, str]) -
             assert answer.status == 200
             assert json.loads(answer.read())["model"]
         assert process.wait(30) in (0, -signal.SIGTERM)
+        assert process.stderr is not None
+        assert process.stderr.read() == ""
+
+
+def test_a_slow_web_server_does_not_hold_up_the_end(model_paths: dict[str, str]) -> None:
+    arguments = (model_paths["boxes"], "--allow-urls", "--deadline", "2")
+    with running(*arguments) as (process, port), Trickle() as slow, ThreadPoolExecutor(1) as pool:
+        message = json.dumps({"url": slow.url}).encode()
+        asked = pool.submit(ask, port, "POST", "/v1/detect", message, {"Content-Type": "application/json"})
+        assert slow.asked.wait(30)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(15) in (0, -signal.SIGTERM)
+        assert asked.result()[0] in (400, 504)
         assert process.stderr is not None
         assert process.stderr.read() == ""
 

@@ -9,6 +9,7 @@ import asyncio
 import json
 import math
 import time
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from onelook.serve import schema
 from onelook.serve.models import Models, Tensors
 from onelook.serve.problems import ProblemError
 from onelook.serve.settings import Settings
-from onelook.serve.uploads import Budget, announced, body, unless_gone
+from onelook.serve.uploads import BRIEF, Budget, announced, body, unless_gone
 from onelook.serve.vision import Name
 
 BINARY = "binary_tensor_data"
@@ -102,13 +103,12 @@ def router(models: Models, settings: Settings, budget: Budget) -> APIRouter:
         deadline = time.monotonic() + settings.deadline
         with budget.hold(announced(request, settings.max_bytes)):
             async with asyncio.timeout(settings.deadline):
-                data = await body(request, settings.max_bytes)
-                length = request.headers.get(JSON_LENGTH)
+                head, rest = _split(await body(request, settings.max_bytes), request.headers.get(JSON_LENGTH))
                 # Numbers in JSON take long to read, many times their bytes, and the interpreter's lock: one at a time, and
                 # in another thread, so that the one that serves everybody has its turns.
-                async with reading:
-                    message, tensors = await asyncio.to_thread(_read, data, length)
-                del data
+                async with reading if len(head) > BRIEF else nullcontext():
+                    message, tensors = await asyncio.to_thread(_read, head, rest)
+                del head, rest
                 served = models.get(name)  # meanwhile another may have taken its place
                 images, thresholds = _feed(tensors, served.info)
                 work = served.batcher.submit(Tensors(thresholds), [images], deadline)
@@ -121,16 +121,20 @@ def router(models: Models, settings: Settings, budget: Budget) -> APIRouter:
     return own
 
 
-def _read(data: bytes, length: str | None) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-    """The message of a request, and its inputs. Raises ProblemError 400, and 413 for too much JSON."""
+def _split(data: bytes, length: str | None) -> tuple[bytes, memoryview]:
+    """A body's JSON, `length` bytes or all of it, and what is behind it. Raises ProblemError 400, and 413 for too much."""
     end = len(data) if length is None else int(length) if length.isdecimal() and len(length) < 12 else -1
     if not 0 <= end <= len(data):
         raise ProblemError(400, f"{JSON_LENGTH} {length!r} of a body of {len(data)} bytes")
     if end > MAX_JSON:
         raise ProblemError(413, f"a request may have {MAX_JSON} bytes of JSON; send tensors in binary ({BINARY})")
+    return data[:end], memoryview(data)[end:]
+
+
+def _read(head: bytes, rest: memoryview) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    """The message of a request, and its inputs. Raises ProblemError 400."""
     try:
-        message = json.loads(data[:end])
-        rest = memoryview(data)[end:]
+        message = json.loads(head)
         tensors = {}
         for tensor in message.pop("inputs"):  # as numbers of Python they take many times their bytes
             name = tensor["name"]

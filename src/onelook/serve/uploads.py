@@ -102,7 +102,7 @@ async def unless_gone(request: Request, work: Coroutine[Any, Any, Result]) -> Re
     Raises:
         ProblemError: it has gone, and nobody reads this.
     """
-    working, going = asyncio.ensure_future(work), asyncio.ensure_future(request.receive())
+    working, going = asyncio.ensure_future(work), asyncio.ensure_future(_leaving(request))
     try:
         await asyncio.wait([working, going], return_when=asyncio.FIRST_COMPLETED)
         if not working.done():
@@ -111,6 +111,12 @@ async def unless_gone(request: Request, work: Coroutine[Any, Any, Result]) -> Re
     finally:
         working.cancel()
         going.cancel()
+
+
+async def _leaving(request: Request) -> None:
+    """Ends when the client goes."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 async def _parts(request: Request, most: int) -> AsyncGenerator[bytes, None]:
