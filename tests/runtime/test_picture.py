@@ -9,6 +9,7 @@ import threading
 import time
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -399,6 +400,17 @@ class Server(BaseHTTPRequestHandler):
             self.send_response(302)
             self.send_header("Location", "file:///etc/passwd")
             self.end_headers()
+        elif self.path in ("/ftp", "/around"):
+            self.send_response(302)
+            self.send_header("Location", "ftp://127.0.0.1/x.jpg" if self.path == "/ftp" else "/page")
+            self.end_headers()
+            while self.path == "/around":
+                self.wfile.write(bytes(1 << 16))
+        elif self.path == "/header":
+            self.wfile.write(b"HTTP/1.0 200 OK\r\nX: ")
+            for _ in range(200):
+                self.wfile.write(b"x")
+                time.sleep(0.02)
         elif self.path == "/slow":
             self.answer(b"", 10**6)
             for _ in range(200):
@@ -457,6 +469,9 @@ def test_what_a_web_server_does_wrong_is_said_in_one_line(server: str, monkeypat
         ("/short", f"the connection broke after {len(PICTURES['JPEG']) - 500} of {len(PICTURES['JPEG'])} bytes"),
         ("/page", "not a picture of a known format"),
         ("/moved", "302"),
+        ("/ftp", "unknown url type: ftp"),
+        ("/around", "not a picture of a known format"),
+        ("/header", "the server is too slow; given up after 0.3 s"),
         ("/slow", "the server is too slow"),
         ("/silent", "timed out"),
         ("/endless", "at most 1048576 bytes are downloaded"),
@@ -468,6 +483,28 @@ def test_what_a_web_server_does_wrong_is_said_in_one_line(server: str, monkeypat
         assert reason in str(caught.value)
         assert str(caught.value).isprintable()
         assert time.monotonic() - start < 1
+
+
+def test_a_server_that_is_slow_to_agree_on_keys_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(picture, "DOWNLOAD_TIME", 0.3)
+    done = threading.Event()
+
+    def trickle(listener: socket.socket) -> None:
+        client, _ = listener.accept()
+        with client, suppress(OSError):
+            client.sendall(b"\x16\x03\x03\x3f\xff")  # a record of TLS with 16383 bytes
+            while not done.wait(0.02):
+                client.sendall(b"\x02")
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=trickle, args=(listener,))
+        thread.start()
+        start = time.monotonic()
+        with pytest.raises(SourceError, match="too slow"):
+            picture.read(f"https://127.0.0.1:{listener.getsockname()[1]}/x.jpg")
+        assert time.monotonic() - start < 5
+        done.set()
+        thread.join()
 
 
 def test_a_url_that_leads_nowhere_is_said_in_one_line() -> None:

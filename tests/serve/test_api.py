@@ -1,22 +1,33 @@
 """The HTTP API against the library itself on the same pictures, and what it refuses."""
 
+import asyncio
+import gc
 import itertools
-import json
+import socket
 import struct
 import threading
 import time
+import weakref
 import zlib
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import ExitStack
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import cv2
 import numpy as np
 import pytest
+from fastapi import FastAPI
 
 import onelook
+from onelook.serve import inference, uploads
+from onelook.serve.app import create_app
 from onelook.serve.models import Served
-from serve_client import Client, Start, jpeg
+from onelook.serve.settings import Settings
+from serve_client import Client, Start, Trickle, jpeg, serving
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -66,6 +77,9 @@ def test_options_are_those_of_the_library(client: Client, model_paths: dict[str,
     (found,) = client.post("/v1/detect", params=params, content=jpeg()).json()["results"]
     assert found["detections"] == expected["detections"]
     assert expected["detections"]
+    for several in ({"classes": ["dog", "cat"]}, {"classes": "cat,dog,"}):
+        (again,) = client.post("/v1/detect", params=params | several, content=jpeg()).json()["results"]
+        assert again["detections"] == expected["detections"]
     (labels,) = client.post("/v1/classify", params={"top": 2}, content=jpeg()).json()["results"]
     assert len(labels["classes"]) == 2
 
@@ -98,6 +112,7 @@ def test_parameters_out_of_range_are_refused(client: Client) -> None:
     for params in ({"threshold": 2}, {"threshold": "nan"}, {"iou": -1}, {"timeout": 0}, {"threshold": "x"}):
         assert next(iter(params)) in problem(client.post("/v1/detect", params=params, content=jpeg()), 422)
     assert "horse" in problem(client.post("/v1/detect", params={"classes": "horse"}, content=jpeg()), 422)
+    assert "none" in problem(client.post("/v1/detect", params={"classes": ","}, content=jpeg()), 422)
     assert "top" in problem(client.post("/v1/classify", params={"top": 0}, content=jpeg()), 422)
     assert "to classify" in problem(client.post("/v1/detect", params={"model": "labels"}, content=jpeg()), 422)
     assert "'nobody'" in problem(client.post("/v1/detect", params={"model": "nobody"}, content=jpeg()), 404)
@@ -106,19 +121,36 @@ def test_parameters_out_of_range_are_refused(client: Client) -> None:
 
 
 def test_limits_hold_before_anything_is_decoded(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    client = start(max_bytes=5000, max_pixels=64 * 48, max_files=2)
+    client = start(max_bytes=10_000, max_pixels=64 * 48, max_files=2)
 
     def decoded(*args: Any) -> None:
         raise AssertionError("decoded")
 
     monkeypatch.setattr(cv2, "imdecode", decoded)
-    assert "5000 bytes" in problem(client.post("/v1/detect", content=bytes(5001)), 413)
+    assert "10000 bytes" in problem(client.post("/v1/detect", content=bytes(10_001)), 413)
     chunks = (bytes(1000) for _ in range(100))  # without a Content-Length
-    assert "5000 bytes" in problem(client.post("/v1/detect", content=chunks), 413)
+    assert "10000 bytes" in problem(client.post("/v1/detect", content=chunks), 413)
     assert "3072 pixels" in problem(client.post("/v1/detect", content=huge_png(60_000)), 413)
-    assert "3072 pixels" in problem(client.post("/v1/detect", content=jpeg(0, 48, 65)), 413)
+    for suffix in ("jpg", "png", "webp", "bmp", "gif", "tiff", "jp2", "ppm"):
+        data = cv2.imencode(f".{suffix}", np.zeros((49, 64, 3), np.uint8))[1].tobytes()
+        assert "3072 pixels" in problem(client.post("/v1/detect", content=data), 413), suffix
     files = [("a", (f"{i}.jpg", b"x")) for i in range(3)]
     assert "Too many files" in problem(client.post("/v1/detect", files=files), 413)
+    chunked = (bytes(1000) for _ in range(100))
+    form = {"content-type": "multipart/form-data; boundary=x"}
+    files = b'--x\r\nContent-Disposition: form-data; name="a"; filename="a"\r\n\r\n'
+    assert "10000 bytes" in problem(
+        client.post("/v1/detect", content=itertools.chain([files], chunked), headers=form), 413
+    )
+
+
+def test_more_files_than_the_queue_holds_are_not_promised_room_later(start: Start) -> None:
+    client = start(queue=2, max_memory=1 << 20, max_bytes=1 << 20)
+    files = [("a", (f"{i}.jpg", jpeg())) for i in range(3)]
+    assert "Maximum number of files is 2" in problem(client.post("/v1/detect", files=files), 413)
+    assert client.post("/v1/detect", files=files[:2]).status_code == 200
+    with pytest.raises(onelook.Error, match="max_bytes"):
+        start(max_memory=1000)
 
 
 def test_requests_together_hold_only_so_many_bytes(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -151,18 +183,74 @@ def test_urls_are_off_unless_they_are_allowed(start: Start, tmp_path: Path) -> N
     assert "127.0.0.1:9" in problem(allowing.post("/v1/detect", json={"url": "http://127.0.0.1:9/a.jpg"}), 400)
 
 
+def test_a_slow_web_server_keeps_nobody_else_waiting(start: Start) -> None:
+    client = start(allow_urls=True, threads=1, max_bytes=10_000, max_memory=25_000)
+    with Trickle() as slow, Trickle() as other, ThreadPoolExecutor(2) as pool:
+        waiting = [
+            pool.submit(client.post, "/v1/detect", params={"timeout": 1}, json={"url": one.url})
+            for one in (slow, other)
+        ]
+        assert slow.asked.wait(10)
+        assert other.asked.wait(10)
+        assert client.post("/v1/detect", content=jpeg()).status_code == 200
+        problem(client.post("/v1/detect", json={"url": slow.url}), 429)  # what is fetched may become as long as any
+        for one in waiting:
+            assert one.result().status_code in (400, 504)
+        for thread in threading.enumerate():
+            if thread.name == "onelook-fetch":
+                thread.join(5)
+                assert not thread.is_alive()
+
+
+def test_what_a_url_leads_to_is_within_the_limits(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "small.jpg").write_bytes(jpeg())
+    (tmp_path / "long.jpg").write_bytes(jpeg() + bytes(5000))
+    (tmp_path / "large.jpg").write_bytes(jpeg(0, 48, 65))
+    handler = partial(SimpleHTTPRequestHandler, directory=tmp_path)
+    client = start(allow_urls=True, max_bytes=5000, max_pixels=64 * 48)
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as web:
+        thread = threading.Thread(target=web.serve_forever, args=(0.01,))
+        thread.start()
+        url = f"http://127.0.0.1:{web.server_port}"
+        (found,) = client.post("/v1/detect", json={"url": f"{url}/small.jpg"}).json()["results"]
+        assert found["source"] == f"{url}/small.jpg"
+        assert "5000 bytes" in problem(client.post("/v1/detect", json={"url": f"{url}/long.jpg"}), 400)
+        assert "3072 pixels" in problem(client.post("/v1/detect", json={"url": f"{url}/large.jpg"}), 413)
+        web.shutdown()
+        thread.join()
+
+
 def test_a_key_is_needed_where_there_are_keys(start: Start) -> None:
-    client = start(keys=("one", "schlüssel"))
+    client = start(keys=("one", "other"))
     for path in ("/v1/models", "/v2", "/v2/models/boxes", "/metrics"):
         refused = client.get(path)
         assert refused.headers["www-authenticate"] == "Bearer"
-        problem(refused, 401)
-        problem(client.get(path, headers={"authorization": "Bearer two"}), 401)
-        problem(client.get(path, headers={"x-api-key": ""}), 401)
+        assert "a key is needed" in refused.text
+        for headers in ({}, {"authorization": "Bearer two"}, {"x-api-key": ""}):
+            assert client.get(path, headers=headers).status_code == 401
         for headers in ({"authorization": "Bearer one"}, {"authorization": "bearer one"}, {"x-api-key": "one"}):
             assert client.get(path, headers=headers).status_code == 200
-    assert client.get("/healthz").status_code == client.get("/readyz").status_code == 200
+    for path in ("/", "/page/main.js", "/healthz", "/readyz", "/openapi.json"):
+        assert client.get(path).status_code == 200
     problem(client.post("/v1/detect", content=jpeg()), 401)
+    problem(client.get("/nothing"), 401)
+    assert set(client.get("/v2").json()) == {"error"}
+
+
+def test_below_another_path_it_is_the_same(model_paths: dict[str, str]) -> None:
+    inner = create_app(Settings(models=model_paths, keys=("one",)))
+    outer = FastAPI()
+    outer.mount("/vision", inner)
+    for client in (Client(outer), Client(inner, root_path="/vision")):
+        for path in ("/v1/models", "/v1/models/boxes/file", "/v2", "/metrics"):
+            assert client.get(f"/vision{path}").status_code == 401
+            assert client.get(f"/vision{path}", headers={"x-api-key": "one"}).status_code == 200
+        assert client.post("/vision/v1/detect", content=jpeg()).status_code == 401
+        assert client.get("/vision/readyz").json() == {"status": "ready"}
+        page = client.get("/vision/page/main.js")
+        assert (page.status_code, page.headers["cache-control"]) == (200, "no-cache")
+        assert set(client.get("/vision/v2/models/none", headers={"x-api-key": "one"}).json()) == {"error"}
+    inner.state.models.close()
 
 
 def test_other_origins_only_where_they_are_named(start: Start) -> None:
@@ -209,6 +297,50 @@ def test_a_full_queue_answers_429_and_loses_nothing_it_took(start: Start, monkey
     late = next(answer for answer in answers if answer.status_code == 429)
     assert int(late.headers["retry-after"]) >= 1
     problem(late, 429)
+
+
+def test_more_requests_than_there_may_be_are_turned_away(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    slow = Slow(monkeypatch)
+    client = start(max_requests=1)
+    with ThreadPoolExecutor(1) as pool:
+        taken = pool.submit(client.post, "/v1/detect", content=jpeg())
+        assert slow.begun.wait(10)
+        refused = client.post("/v1/detect", content=jpeg())
+        assert "under way" in problem(refused, 503)
+        assert int(refused.headers["retry-after"]) >= 1
+        assert set(client.get("/v2").json()) == {"error"}
+        assert client.get("/healthz").status_code == client.get("/").status_code == 200
+        slow.go.set()
+        assert taken.result().status_code == 200
+    assert 'onelook_requests_total{path="other",status="503"} 2.0' in client.get("/metrics").text
+
+
+def test_what_clients_asked_for_that_have_gone_is_not_run(
+    model_paths: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = Slow(monkeypatch)
+    app = create_app(Settings(models={"boxes": model_paths["boxes"]}, threads=1))
+    body = jpeg()
+    head = f"POST /v1/detect HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    with serving(app) as address, ExitStack() as stack:
+        host, port = address.removeprefix("http://").strip("/").split(":")
+        clients = []
+        for _ in range(4):
+            clients.append(stack.enter_context(socket.create_connection((host, int(port)), 30)))
+            clients[-1].sendall(head + body)
+            assert slow.begun.wait(10)
+        while len(app.state.models.get("boxes").batcher) < 3:
+            time.sleep(0.001)
+        for gone in clients[1:]:
+            gone.close()
+        for _ in range(1000):
+            with urlopen(f"{address}metrics") as answer:
+                if b'path="/v1/detect",status="400"} 3.0' in answer.read():
+                    break
+            time.sleep(0.01)
+        slow.go.set()
+        assert clients[0].recv(12) == b"HTTP/1.1 200"
+    assert slow.items == 1
 
 
 def test_a_deadline_that_passes_answers_504(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -260,7 +392,69 @@ def test_models_are_loaded_replaced_and_unloaded_while_it_runs(
     assert client.get("/metrics").status_code == 200
 
 
+def test_what_is_no_model_file_to_load_is_refused(start: Start, model_paths: dict[str, str], tmp_path: Path) -> None:
+    client = start(folder=tmp_path, models={"labels": model_paths["labels"]})
+    (tmp_path / "one.onnx").symlink_to(tmp_path / "two.onnx")
+    (tmp_path / "two.onnx").symlink_to(tmp_path / "one.onnx")
+    assert client.put("/v1/models/x", json={"path": "one.onnx"}).status_code in (403, 422)
+    for body in (b"", b"{", b"[]", b"{}", b'{"path": 3}', b'{"path": "\\ud800.onnx"}', b"\xff"):
+        assert "expected" in problem(client.put("/v1/models/x", content=body), 422)
+    chunks = (bytes(1000) for _ in range(1000))
+    assert "bytes" in problem(client.put("/v1/models/x", content=chunks), 413)
+
+
+def test_a_request_that_is_on_its_way_is_answered_by_the_model_that_took_the_place(
+    start: Start, model_paths: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "new.onnx").write_bytes(Path(model_paths["boxes"]).read_bytes())
+    client = start(folder=tmp_path, models={"a": model_paths["boxes"]})
+    models = client.app.state.models  # type: ignore[attr-defined]
+    body = uploads.body
+    replaced: list[bool] = []
+
+    async def replaced_meanwhile(request: Any, most: int) -> bytes:
+        data = await body(request, most)
+        replaced.append(not await asyncio.to_thread(models.load, "a", "new.onnx"))
+        return data
+
+    monkeypatch.setattr(uploads, "body", replaced_meanwhile)
+    monkeypatch.setattr(inference, "body", replaced_meanwhile)
+    assert client.post("/v1/detect", params={"model": "a"}, content=jpeg()).status_code == 200
+    image = np.zeros((1, *models.get("a").info.size, 3), np.uint8)
+    tensor = {"name": "image", "shape": image.shape, "datatype": "UINT8", "data": image.reshape(-1).tolist()}
+    assert client.post("/v2/models/a/infer", json={"inputs": [tensor]}).status_code == 200
+    assert replaced == [True, True]
+
+
+def test_models_may_change_while_they_are_listed(start: Start, model_paths: dict[str, str], tmp_path: Path) -> None:
+    models = start(folder=tmp_path, models={"labels": model_paths["labels"]}).app.state.models  # type: ignore[attr-defined]
+    (tmp_path / "new.onnx").write_bytes(Path(model_paths["boxes"]).read_bytes())
+    models.load("a", "new.onnx")
+    for change in (partial(models.load, "b", "new.onnx"), partial(models.unload, "a")):
+        before = [served.name for served in models._served.values()]
+        listing = iter(models._served.values())
+        names = [next(listing).name]
+        change()
+        assert names + [served.name for served in listing] == before
+    assert [model["name"] for model in models.to_dict()] == ["labels", "b"]
+
+
+def test_a_model_that_is_unloaded_is_freed(start: Start, model_paths: dict[str, str], tmp_path: Path) -> None:
+    models = start(folder=tmp_path, models={}).app.state.models  # type: ignore[attr-defined]
+    (tmp_path / "new.onnx").write_bytes(Path(model_paths["boxes"]).read_bytes())
+    models.load("a", "new.onnx")
+    held = weakref.ref(models.get("a"))
+    gc.disable()
+    try:
+        models.unload("a")
+        assert held() is None
+    finally:
+        gc.enable()
+
+
 def test_models_stay_as_they_are_without_a_folder(client: Client) -> None:
+    chunks = (bytes(1000) for _ in range(1000))
+    assert "--folder" in problem(client.put("/v1/models/x", content=chunks), 403)
     problem(client.put("/v1/models/x", json={"path": "x.onnx"}), 403)
     problem(client.delete("/v1/models/boxes"), 403)
 
@@ -270,6 +464,14 @@ def test_a_model_file_can_be_had(client: Client, model_paths: dict[str, str]) ->
     assert answer.content == Path(model_paths["boxes"]).read_bytes()
     assert client.get("/v1/models/boxes").json()["file_bytes"] == len(answer.content)
     assert answer.headers["etag"]
+
+
+def test_a_model_file_that_was_removed_is_missed(start: Start, model_paths: dict[str, str], tmp_path: Path) -> None:
+    file = tmp_path / "new.onnx"
+    file.write_bytes(Path(model_paths["boxes"]).read_bytes())
+    client = start(models={"boxes": str(file)})
+    file.unlink()
+    assert "no longer there" in problem(client.get("/v1/models/boxes/file"), 404)
 
 
 def test_requests_of_many_clients_at_once_get_their_own_answers(client: Client, model_paths: dict[str, str]) -> None:
@@ -315,7 +517,20 @@ def test_the_description_has_examples_that_fit_it(client: Client) -> None:
         assert content["schema"]
         assert "multipart/form-data" in posted["requestBody"]["content"]
         assert "429" in posted["responses"]
-    json.dumps(description)
+    assert set(description["paths"]["/v1/models/{name}"]["put"]["responses"]) >= {"200", "201"}
+    assert "securitySchemes" not in description["components"]
+
+
+def test_the_description_says_where_a_key_is_needed(start: Start) -> None:
+    description = start(keys=("one",)).get("/openapi.json").json()
+    schemes = description["components"]["securitySchemes"].values()
+    assert {(scheme["type"], scheme.get("scheme", scheme.get("name"))) for scheme in schemes} == {
+        ("http", "bearer"),
+        ("apiKey", "X-API-Key"),
+    }
+    for path, operations in description["paths"].items():
+        for operation in operations.values():
+            assert ("security" in operation) == (path not in ("/healthz", "/readyz")), path
 
 
 def test_the_page_is_there_and_browsers_are_told_to_load_nothing_else(client: Client) -> None:

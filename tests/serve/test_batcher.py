@@ -1,8 +1,10 @@
 """The queue: what is taken is done once, in runs of one kind, or refused."""
 
 import asyncio
+import gc
 import threading
 import time
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -44,7 +46,7 @@ def served(run: Callable[[Any, list[Any]], Sequence[Any]], work: Callable[[Batch
     try:
         return asyncio.run(main())
     finally:
-        own.close()
+        own.close(10)
 
 
 @given(st.lists(st.tuples(st.sampled_from("ab"), st.lists(st.integers(), min_size=1, max_size=5)), max_size=12))
@@ -147,7 +149,7 @@ def test_closing_finishes_what_was_taken_and_takes_no_more() -> None:
     async def work(own: Batcher) -> None:
         tasks = [asyncio.create_task(own.submit("a", [i], FOREVER)) for i in range(10)]
         await asyncio.to_thread(gate.begun.wait, 10)
-        closing = asyncio.create_task(asyncio.to_thread(own.close))
+        closing = asyncio.create_task(asyncio.to_thread(own.close, 10))
         while not own._closed:
             await asyncio.sleep(0.001)
         with pytest.raises(ClosingError):
@@ -157,3 +159,31 @@ def test_closing_finishes_what_was_taken_and_takes_no_more() -> None:
         assert await asyncio.gather(*tasks) == [[i] for i in range(10)]
 
     served(gate, work)
+
+
+def test_closing_leaves_a_run_that_does_not_end() -> None:
+    gate = Gate()
+
+    async def work(own: Batcher) -> None:
+        running = asyncio.create_task(own.submit("a", [0], FOREVER))
+        await asyncio.to_thread(gate.begun.wait, 10)
+        await asyncio.to_thread(own.close, 0.05)
+        gate.go.set()
+        assert await running == [0]
+
+    served(gate, work, threads=3)
+
+
+def test_what_a_run_holds_is_freed_when_it_is_closed() -> None:
+    gate = Gate()
+    gate.go.set()
+    held = weakref.ref(gate)
+    own = Batcher(gate, threads=2, batch=1, wait=0, capacity=1)
+    del gate
+    assert held() is not None
+    gc.disable()
+    own.close(10)
+    try:
+        assert held() is None
+    finally:
+        gc.enable()

@@ -1,12 +1,18 @@
 """The Open Inference Protocol against the model file's own session, in JSON and in bytes."""
 
 import json
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import pytest
 
 from onelook.runtime.session import open_session
+from onelook.serve import inference
+from onelook.serve.inference import MAX_JSON
+from onelook.serve.uploads import BRIEF
 from serve_client import Client
 
 DTYPES = {"FP32": np.float32, "INT64": np.int64, "UINT8": np.uint8}
@@ -96,6 +102,13 @@ def test_what_models_say_of_themselves(client: Client) -> None:
     described = client.get("/v2/models/objects").json()
     assert [one["name"] for one in described["inputs"]] == ["image", "score_threshold", "iou_threshold"]
     assert [one["name"] for one in described["outputs"]] == ["boxes", "scores", "classes", "batch_index", "masks"]
+    (version,) = described["versions"]
+    at = f"/v2/models/objects/versions/{version}"
+    assert client.get(at).json() == described
+    assert client.get(f"{at}/ready").json() == {"name": "objects", "ready": True}
+    body = {"inputs": [tensor("image", pictures(client, "objects", 1), "UINT8")]}
+    assert client.post(f"{at}/infer", json=body).json() == client.post("/v2/models/objects/infer", json=body).json()
+    assert set(client.get("/v2/models/objects/versions/2").json()) == {"error"}
     missing = client.get("/v2/models/none")
     assert missing.status_code == 404
     assert set(missing.json()) == {"error"}
@@ -119,6 +132,7 @@ IMAGE = {"name": "image", "shape": [1, 64, 96, 3], "datatype": "UINT8"}
         ({"inputs": [IMAGE | {"datatype": "FP32", "data": []}]}, "UINT8"),
         ({"inputs": [IMAGE | {"data": [1, 2, 3]}]}, "3 numbers"),
         ({"inputs": [IMAGE | {"data": ["x"]}]}, "Protocol"),
+        ({"inputs": [IMAGE | {"data": [10**400]}]}, "Protocol"),
         ({"inputs": [IMAGE | {"shape": [1, 1, 1, 3], "data": [1, 2, 256]}]}, "0 to 255"),
         ({"inputs": [IMAGE | {"shape": [1, 1, 1, 3], "data": [1, 2, 0.5]}]}, "0 to 255"),
         ({"inputs": [IMAGE | {"shape": [1, 1, 1, 3], "data": [1, 2, 3]}]}, "must be"),
@@ -148,8 +162,72 @@ def test_a_length_that_is_none_is_refused(client: Client, length: str) -> None:
 
 def test_outputs_and_thresholds_that_there_are_not(client: Client) -> None:
     inputs = [tensor("image", pictures(client, "boxes", 1), "UINT8")]
-    for outputs in ([{"name": "x"}], [{}], [3], {"a": 1}, "x"):
+    for outputs in ([{"name": "x"}], [{}], [3], {"a": 1}, "x", [{"name": "boxes"}] * 2):
         answer = client.post("/v2/models/boxes/infer", json={"inputs": inputs, "outputs": outputs})
         assert answer.status_code == 400, outputs
-    high = [*inputs, tensor("score_threshold", np.array([2.0]), "FP32")]
-    assert "0 to 1" in client.post("/v2/models/boxes/infer", json={"inputs": high}).json()["error"]
+    for values in ([2.0], [-1.0], [1e300], [], [0.1, 0.2]):
+        wrong = [*inputs, tensor("score_threshold", np.array(values), "FP32")]
+        answer = client.post("/v2/models/boxes/infer", json={"inputs": wrong})
+        assert answer.status_code == 400, values
+        assert "'score_threshold' must be one number from 0 to 1" in answer.json()["error"]
+
+
+def test_much_json_is_refused_and_as_many_bytes_are_not(client: Client) -> None:
+    large = json.dumps({"inputs": [], "more": [0] * (MAX_JSON // 3)}).encode()
+    answer = client.post("/v2/models/boxes/infer", content=large)
+    assert answer.status_code == 413
+    assert "binary_tensor_data" in answer.json()["error"]
+    largest = {"inputs": [tensor("image", np.full((1, 640, 640, 3), 255, np.uint8), "UINT8")]}
+    assert len(json.dumps(largest)) < MAX_JSON
+    images = pictures(client, "boxes", 1 + MAX_JSON // pictures(client, "boxes", 1).nbytes)
+    image = {"name": "image", "shape": list(images.shape), "datatype": "UINT8"}
+    head = json.dumps({"inputs": [image | {"parameters": {"binary_data_size": images.nbytes}}]}).encode()
+    answer = client.post("/v2/models/boxes/infer", content=head + images.tobytes(), headers={LENGTH: str(len(head))})
+    assert answer.status_code == 200
+
+
+def test_an_output_of_many_numbers_is_given_in_binary_alone(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inference, "MAX_NUMBERS", 1000)
+    inputs = [tensor("image", pictures(client, "pixels", 1), "UINT8")]
+    refused = client.post("/v2/models/pixels/infer", json={"inputs": inputs})
+    assert refused.status_code == 400
+    assert "binary_tensor_data" in refused.json()["error"]
+    binary = {"inputs": inputs, "parameters": {"binary_data_output": True}}
+    assert client.post("/v2/models/pixels/infer", json=binary).status_code == 200
+
+
+def test_much_json_is_read_one_request_at_a_time(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    under_way, most = 0, 0
+    read = inference._read
+
+    def slowly(*arguments: Any) -> Any:
+        nonlocal under_way, most
+        under_way += 1
+        most = max(most, under_way)
+        time.sleep(0.02)
+        try:
+            return read(*arguments)
+        finally:
+            under_way -= 1
+
+    monkeypatch.setattr(inference, "_read", slowly)
+    body: dict[str, Any] = {"inputs": [tensor("image", pictures(client, "boxes", 1), "UINT8")]}
+    body["id"] = "x" * BRIEF
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(lambda _: client.post("/v2/models/boxes/infer", json=body), range(8)))
+    assert [answer.status_code for answer in answers] == [200] * 8
+    assert most == 1
+
+
+def test_little_json_waits_for_nobody(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    together, read = threading.Barrier(2, timeout=20), inference._read
+
+    def both(*arguments: Any) -> Any:
+        together.wait()
+        return read(*arguments)
+
+    monkeypatch.setattr(inference, "_read", both)
+    body = {"inputs": [tensor("image", pictures(client, "boxes", 1), "UINT8")]}
+    with ThreadPoolExecutor(2) as pool:
+        answers = list(pool.map(lambda _: client.post("/v2/models/boxes/infer", json=body), range(2)))
+    assert [answer.status_code for answer in answers] == [200] * 2

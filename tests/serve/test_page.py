@@ -4,10 +4,8 @@ import base64
 import json
 import re
 import shutil
-import socket
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, nullcontext
 from datetime import datetime
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,8 +14,6 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-import uvicorn
-from fastapi import FastAPI
 from numpy.typing import NDArray
 
 import onelook
@@ -27,6 +23,7 @@ from onelook.runtime.draw import colour
 from onelook.runtime.resize import ENOUGH, place, reduction
 from onelook.serve.app import PAGE, create_app
 from onelook.serve.settings import Settings
+from serve_client import serving
 
 api = pytest.importorskip("playwright.sync_api", reason="needs playwright")
 expect = api.expect
@@ -40,22 +37,6 @@ COUNTS = re.compile(r"^\d+ objects?: ")
 
 Page = Any  # playwright's types are not there where it is not installed
 Open = Callable[..., Page]
-
-
-@contextmanager
-def serving(app: FastAPI) -> Iterator[str]:
-    """The address of a server in a thread."""
-    listener = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(app, log_level="error", ws="none", timeout_graceful_shutdown=1)
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, args=([listener],))
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}/"
-    finally:
-        server.should_exit = True
-        thread.join()
-        listener.close()
 
 
 @pytest.fixture(scope="module")
@@ -629,7 +610,11 @@ def test_the_browser_finds_what_the_server_finds(
 ) -> None:
     half = tmp_path / "half.png"
     cv2.imwrite(str(half), picture.read(str(photo))[:, 100:353, ::-1])
-    choose_and_wait(page, photo, half)
+    clear = tmp_path / "clear.png"
+    seen = picture.read(str(photo))[..., ::-1]
+    opacity = np.tile(np.linspace(0, 255, seen.shape[1]).astype(np.uint8), (seen.shape[0], 1))
+    cv2.imwrite(str(clear), np.dstack([seen, opacity]))
+    choose_and_wait(page, photo, half, clear)
     page.get_by_role("slider").fill("0.05")
 
     def answers(models: list[str]) -> dict[str, Any]:
@@ -738,6 +723,50 @@ def test_a_model_whose_regions_are_proposed_runs_on_the_server_alone(page: Page,
     assert fetched == []
     page.get_by_label("On the server").check()
     expect(status(page)).to_have_text(COUNTS, timeout=PATIENCE)
+
+
+@pytest.mark.usefixtures("vendor")
+def test_nothing_is_sent_from_the_moment_this_computer_is_chosen(page: Page, photo: Path) -> None:
+    held: list[Any] = []
+    page.route("**/vendor/*", lambda one: held.append(one) if one.request.method == "HEAD" else one.continue_())
+    sent = posts(page)
+    expect(page.get_by_label("Model")).to_be_enabled()
+    page.get_by_label("On this computer").check()
+    expect(page.locator("#where")).to_contain_text("Pictures stay on this computer.")
+    choose(page, photo)
+    page.wait_for_timeout(300)
+    assert len(held) == 1
+    held.pop().continue_()
+    expect(page.locator("#timing")).to_contain_text("This computer", timeout=PATIENCE)
+    assert sent == []
+
+
+def test_a_place_that_is_left_while_it_is_asked_for_stays_left(page: Page, photo: Path) -> None:
+    held: list[Any] = []
+    page.route("**/vendor/*", lambda one: held.append(one))
+    choose_and_wait(page, photo)
+    page.get_by_label("On this computer").check()
+    page.get_by_label("On the server").check()
+    expect(page.locator("#where")).to_contain_text("Pictures are sent to this server")
+    expect(page.locator("#timing")).to_contain_text("Server", timeout=PATIENCE)
+    held.pop().fulfill(status=404)
+    page.wait_for_timeout(300)
+    expect(page.get_by_role("alert")).to_be_hidden()
+    expect(page.get_by_label("On the server")).to_be_checked()
+    expect(page.locator("#where")).to_contain_text("Pictures are sent to this server")
+
+
+def test_a_queue_stops_where_this_computer_is_chosen_in_vain(page: Page, photo: Path) -> None:
+    slow: list[Any] = []
+    page.route("**/v1/detect?*", lambda one: slow.append(one))
+    page.route("**/vendor/**", lambda route: route.fulfill(status=404))
+    choose(page, photo, photo)
+    expect(page.get_by_role("button", name="Cancel")).to_be_visible()
+    page.get_by_label("On this computer").check(force=True)
+    expect(page.get_by_role("alert")).to_contain_text("it is in onelook's released wheel")
+    page.wait_for_timeout(300)
+    assert len(slow) == 1
+    expect(page.get_by_role("button", name="Cancel")).to_be_hidden()
 
 
 def test_without_onnxruntime_web_the_page_says_what_to_do(page: Page, photo: Path) -> None:

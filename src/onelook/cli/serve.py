@@ -18,7 +18,9 @@ LOOPBACK = ("127.0.0.1", "::1", "localhost")
 @click.option(
     "--keys", "keys_file", type=path_type, help="File of API keys, one a line; or ONELOOK_API_KEYS, by commas."
 )
-@click.option("--no-key", is_flag=True, help="Serve beyond this computer without a key.")
+@click.option(
+    "--no-key", is_flag=True, help="Serve all who can reach it, under any name of this computer, without a key."
+)
 @click.option("--origin", multiple=True, help="A web page's origin that may call the API; repeat for more.")
 @click.option("--allow-urls", is_flag=True, help="Clients may name pictures by URL; the server then fetches them.")
 @click.option("--folder", type=path_type, help="Of model files that clients may load and unload.")
@@ -85,21 +87,23 @@ def serve(
         max_memory=max_memory,
         max_pixels=max_pixels,
         max_files=max_files,
+        max_requests=max_requests,
         keys=keys,
+        hosts=() if keys or no_key else LOOPBACK,
         origins=origin,
         allow_urls=allow_urls,
         folder=folder,
     )
-    run(create_app(settings), host, port, deadline, max_requests)
+    run(create_app(settings), host, port, deadline)
     return 0
 
 
 def _named(models: tuple[str, ...]) -> dict[str, str]:
-    """NAME=MODEL, or a model whose name is that of its file."""
+    """NAME=MODEL, or a model whose name is that of its file, where "=" may be a part of a path."""
     found: dict[str, str] = {}
     for model in models:
         name, equals, source = model.partition("=")
-        if not equals or os.path.exists(model):
+        if not equals or os.path.exists(model) or not name or "/" in name or os.sep in name:
             name, source = Path(model).stem if model.endswith(".onnx") else Path(model).name, model
         if name in found:
             raise Error(f"two models are called {name!r}; give one another name: NAME={source}")

@@ -9,9 +9,8 @@ import os
 import re
 import stat
 import sys
-import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeGuard
 
 import cv2
@@ -105,7 +104,7 @@ def read(source: str | os.PathLike[str]) -> Pixels:
 
 def read_bytes(name: str) -> bytes:
     """The bytes of a picture file or of what is at an http(s) URL. Raises SourceError as `read` does."""
-    return _download(name) if is_web(name) else _read_file(name)
+    return download(name, MAX_DOWNLOAD, DOWNLOAD_TIME) if is_web(name) else _read_file(name)
 
 
 def decode(data: bytes, name: str = "bytes") -> Pixels:
@@ -217,7 +216,7 @@ def is_web(name: str) -> bool:
 
 def content_type(url: str) -> str:
     """The media type that a web server gives for a URL, in lower case: "image/jpeg". Raises SourceError."""
-    with _opened(url) as response:
+    with _opened(url, DOWNLOAD_TIME) as response:
         return response.headers.get_content_type()
 
 
@@ -249,42 +248,102 @@ def _read_file(path: str) -> bytes:
         raise SourceError(f"{shown(path)}: {reason(error)}") from None
 
 
-def _download(url: str) -> bytes:
-    deadline = time.monotonic() + DOWNLOAD_TIME
+def download(url: str, most: int, within: float) -> bytes:
+    """What is at an http(s) URL.
+
+    Args:
+        url: to be asked for; where it says that something has moved, that is followed.
+        most: bytes.
+        within: seconds in which all of it must have come.
+
+    Raises:
+        SourceError: the server cannot be reached, refuses, breaks off, sends more than that or takes longer.
+    """
     data = bytearray()
-    with _opened(url) as response:
+    with _opened(url, within) as response:
         while chunk := response.read1(1 << 16):
             data += chunk
-            if len(data) > MAX_DOWNLOAD:
-                raise SourceError(f"{shown(url)}: too large for a picture; at most {MAX_DOWNLOAD} bytes are downloaded")
-            if time.monotonic() > deadline:
-                raise SourceError(f"{shown(url)}: the server is too slow; given up after {DOWNLOAD_TIME:.0f} s")
-        expected = response.headers.get("Content-Length")
-        if expected is not None and expected.isdecimal() and len(data) < int(expected):
-            raise SourceError(f"{shown(url)}: the connection broke after {len(data)} of {expected} bytes")
+            if len(data) > most:
+                raise SourceError(f"{shown(url)}: too large for a picture; at most {most} bytes are downloaded")
+    expected = response.headers.get("Content-Length")
+    if expected is not None and expected.isdecimal() and len(data) < int(expected):
+        raise SourceError(f"{shown(url)}: the connection broke after {len(data)} of {expected} bytes")
     return bytes(data)
 
 
 @contextmanager
-def _opened(url: str) -> "Iterator[HTTPResponse]":
-    """The server's answer; any failure, in the body of the `with` too, becomes a SourceError."""
+def _opened(url: str, within: float) -> "Iterator[HTTPResponse]":
+    """The server's answer; any failure, in the body of the `with` too, becomes a SourceError.
+
+    After `within` seconds the connection is broken off. A limit to each wait (`SILENCE`) alone would let a server that
+    sends a byte now and then, of its header even, hold its client for ever.
+    """
     # Imported here because they take as long as all of numpy, and most runs never go to the web.
     import http.client
+    import socket
     import string
+    import threading
     import urllib.error
     import urllib.parse
     import urllib.request
 
+    connected: list[socket.socket] = []
+    late = threading.Event()
+
+    def give_up() -> None:
+        late.set()
+        for own in connected:
+            with suppress(OSError):
+                own.shutdown(socket.SHUT_RDWR)
+
+    class Connection(http.client.HTTPConnection):
+        def connect(self) -> None:
+            super().connect()
+            connected.append(self.sock.dup())  # which reaches it behind TLS, too
+            if late.is_set():
+                raise TimeoutError
+
+    class SecureConnection(http.client.HTTPSConnection, Connection):
+        """Its `connect` goes on with that of `Connection`, then agrees on the keys."""
+
+    class Web(urllib.request.AbstractHTTPHandler):
+        http_request = https_request = urllib.request.AbstractHTTPHandler.do_request_
+
+        def http_open(self, request: urllib.request.Request) -> "HTTPResponse":
+            return self.do_open(Connection, request)
+
+        def https_open(self, request: urllib.request.Request) -> "HTTPResponse":
+            return self.do_open(SecureConnection, request)
+
+    class Moved(urllib.request.HTTPRedirectHandler):
+        def redirect_request(self, request: Any, answer: Any, *others: Any) -> urllib.request.Request | None:
+            answer.close()  # urllib would read all of it, however long it is
+            return super().redirect_request(request, answer, *others)
+
+    opener = urllib.request.OpenerDirector()
+    handlers = (Web, Moved, urllib.request.ProxyHandler, urllib.request.UnknownHandler)
+    for handler in (*handlers, urllib.request.HTTPDefaultErrorHandler, urllib.request.HTTPErrorProcessor):
+        opener.add_handler(handler())
+    timer = threading.Timer(within, give_up)
+    timer.daemon = True
+    timer.start()
     try:
         address = urllib.parse.quote(url, safe=string.punctuation)  # spaces and letters beyond ASCII only
         request = urllib.request.Request(address, headers={"User-Agent": "onelook"})
-        with urllib.request.urlopen(request, timeout=SILENCE) as response:
+        with opener.open(request, timeout=SILENCE) as response:
             yield response
+            if late.is_set():  # its end was ours
+                raise TimeoutError
     except urllib.error.HTTPError as error:
         error.close()
         raise SourceError(f"{shown(url)}: the server answers {error.code} {error.reason}") from None
     except (OSError, http.client.HTTPException, ValueError) as error:
-        raise SourceError(f"{shown(url)}: {reason(error)}") from None
+        why = f"the server is too slow; given up after {within:.3g} s" if late.is_set() else reason(error)
+        raise SourceError(f"{shown(url)}: {why}") from None
+    finally:
+        timer.cancel()
+        for own in connected:
+            own.close()
 
 
 def _is_whole_jpeg(data: bytes) -> bool:

@@ -6,11 +6,13 @@ import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
-from fastapi import FastAPI, Request, Response
+from fastapi import Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse
+from fastapi.security import APIKeyHeader, HTTPBearer
 from fastapi.staticfiles import StaticFiles
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
@@ -21,12 +23,12 @@ from onelook.errors import Error
 from onelook.serve import inference, schema, vision
 from onelook.serve.metrics import Metrics
 from onelook.serve.models import Models
-from onelook.serve.problems import ClosingError, ProblemError, problem_of
+from onelook.serve.problems import ClosingError, FullError, ProblemError, problem_of
 from onelook.serve.settings import Settings
 from onelook.serve.uploads import Budget
 
 PAGE = Path(__file__).parent / "page"
-PROTECTED = ("/v1", "/v2", "/metrics")
+OPEN = ("/", "/healthz", "/readyz", "/openapi.json")  # to all, as is the page's folder; anything else wants a key
 SECURITY = {  # of every answer; the page loads nothing from elsewhere
     "Content-Security-Policy": (
         "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; img-src 'self' blob: data:; media-src 'self' blob:; "
@@ -47,6 +49,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     >>> app = create_app(Settings(models={"street": "street.onnx"}))  # then: uvicorn module:app
 
+    It may be mounted in another application. The end of its own lifespan closes the models; a mounted one has none, and
+    the models' threads end with the process.
+
     Raises:
         Error: a model cannot be loaded.
     """
@@ -56,7 +61,6 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
-        app.state.ready = True
         yield
         app.state.ready = False
         models.close()
@@ -69,11 +73,14 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         docs_url=None,  # their pages come from another host
         redoc_url=None,
     )
-    app.state.ready = False
+    app.state.ready = True
     app.state.models = models
     budget = Budget(settings.max_memory)
-    app.include_router(vision.router(models, settings, budget))
-    app.include_router(inference.router(models, settings, budget))
+    # For the description; it is `_Guarded` that looks at the keys.
+    bearer, header = HTTPBearer(auto_error=False), APIKeyHeader(name="X-API-Key", auto_error=False)
+    secured = [Depends(bearer), Depends(header)] if settings.keys else []
+    app.include_router(vision.router(models, settings, budget), dependencies=secured)
+    app.include_router(inference.router(models, settings, budget), dependencies=secured)
 
     @app.get("/healthz", tags=["state"])
     async def health() -> dict[str, str]:
@@ -82,12 +89,18 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     @app.get("/readyz", tags=["state"], responses=schema.problems(503))
     async def ready() -> dict[str, str]:
-        """Whether requests are taken; 503 before that and afterwards."""
+        """Whether requests are taken; 503 when it is shutting down."""
         if not app.state.ready:
             raise ClosingError
         return {"status": "ready"}
 
-    @app.get("/metrics", tags=["state"], response_class=PlainTextResponse, responses=schema.problems(401))
+    @app.get(
+        "/metrics",
+        tags=["state"],
+        response_class=PlainTextResponse,
+        responses=schema.problems(401),
+        dependencies=secured,
+    )
     def measured() -> Response:
         """Counters for Prometheus."""
         return Response(metrics.text(), media_type="text/plain; version=0.0.4")
@@ -100,7 +113,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     for kind in (Exception, Error, TimeoutError, ProblemError, RequestValidationError, HTTPException):
         app.add_exception_handler(kind, _answer)
-    app.add_middleware(_Guarded, keys=settings.keys)
+    app.add_middleware(_Limited, most=settings.max_requests)
+    app.add_middleware(_Guarded, keys=settings.keys, hosts=settings.hosts)
     if settings.origins:
         app.add_middleware(
             CORSMiddleware, allow_origins=settings.origins, allow_methods=["*"], allow_headers=["*"], max_age=3600
@@ -110,7 +124,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
 
 async def _answer(request: Request, error: Exception) -> JSONResponse:
-    """An exception as problem+json; of /v2 as its protocol has it."""
+    """An exception as an answer."""
     if isinstance(error, RequestValidationError):
         first = error.errors()[0]
         where = " ".join(map(str, first["loc"]))
@@ -120,36 +134,91 @@ async def _answer(request: Request, error: Exception) -> JSONResponse:
         problem.headers = dict(error.headers or {})
     else:
         problem = problem_of(error)
-    if request.url.path.startswith("/v2"):
+    return _said(problem, _path(request.scope))
+
+
+def _said(problem: ProblemError, path: str) -> JSONResponse:
+    """A problem as problem+json; of /v2 as its protocol has it."""
+    if path.startswith("/v2"):
         return JSONResponse({"error": problem.detail}, problem.status, problem.headers)
     return problem.answer()
 
 
-class _Guarded:
-    """Lets those through who know a key, and adds what browsers are to be told."""
+def _path(scope: Scope) -> str:
+    """The path as the routes have it: below where the application is mounted, or what a proxy has taken off."""
+    path: str = scope["path"]
+    root: str = scope.get("root_path", "")
+    return path[len(root) :] if f"{path}/".startswith(f"{root}/") else path
 
-    def __init__(self, app: ASGIApp, keys: tuple[str, ...]):
-        self._app = app
+
+def _is_open(path: str) -> bool:
+    return path in OPEN or path.startswith("/page/")
+
+
+class _Limited:
+    """Turns away what comes while as many requests as there may be are under way, but for what is open to all."""
+
+    def __init__(self, app: ASGIApp, most: int):
+        self._app, self._free = app, most
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or _is_open(path := _path(scope)):
+            await self._app(scope, receive, send)
+            return
+        if not self._free:
+            await _said(FullError(), path)(scope, receive, send)
+            return
+        self._free -= 1
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            self._free += 1
+
+
+class _Guarded:
+    """Lets those through who know a key and the server's name, and adds what browsers are to be told."""
+
+    def __init__(self, app: ASGIApp, keys: tuple[str, ...], hosts: tuple[str, ...]):
+        self._app, self._hosts = app, hosts
         self._keys = [key.encode() for key in keys]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        path = _path(scope)  # now: what is mounted below changes the scope
 
         async def send_guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 headers.update(SECURITY)
-                if scope["path"].startswith(("/page", "/v1/models")) or scope["path"] == "/":
+                if path.startswith(("/page/", "/v1/models")) or path == "/":
                     headers["Cache-Control"] = "no-cache"  # asks again, by the ETag: files of two versions do not mix
             await send(message)
 
-        if self._keys and scope["path"].startswith(PROTECTED) and not self._knows(Headers(scope=scope)):
-            problem = ProblemError(401, "a key is needed: Authorization: Bearer KEY", WWW_Authenticate="Bearer")
-            await problem.answer()(scope, receive, send_guarded)
-            return
-        await self._app(scope, receive, send_guarded)
+        problem = self._refusal(path, Headers(scope=scope))
+        if problem is None:
+            await self._app(scope, receive, send_guarded)
+        else:
+            await _said(problem, path)(scope, receive, send_guarded)
+
+    def _refusal(self, path: str, headers: Headers) -> ProblemError | None:
+        if self._hosts and not self._is_meant(headers):
+            names = ", ".join(self._hosts)
+            return ProblemError(
+                403, f"this server answers as {names} alone, unless it is started with keys or --no-key"
+            )
+        if self._keys and not _is_open(path) and not self._knows(headers):
+            return ProblemError(401, "a key is needed: Authorization: Bearer KEY", WWW_Authenticate="Bearer")
+        return None
+
+    def _is_meant(self, headers: Headers) -> bool:
+        """Whether the name that was asked for is one of the server's. Browsers always say it."""
+        host = headers.get("host")
+        try:
+            return host is None or urlsplit(f"//{host}").hostname in self._hosts
+        except ValueError:
+            return False
 
     def _knows(self, headers: Headers) -> bool:
         scheme, _, token = headers.get("authorization", "").partition(" ")

@@ -46,11 +46,14 @@ class Batcher:
         capacity: int,
         observe: Callable[[int, float], None] = lambda items, seconds: None,
     ):
-        self._run, self._batch, self._wait, self._capacity, self._observe = run, batch, wait, capacity, observe
+        self._batch, self._wait, self._capacity, self._observe = batch, wait, capacity, observe
         self._queue: deque[_Job] = deque()
         self._changed = threading.Condition()
         self._closed = False
-        self._threads = [threading.Thread(target=self._work, name="onelook-serve", daemon=True) for _ in range(threads)]
+        # The threads alone hold `run`, so that what it holds is freed when they end.
+        self._threads = [
+            threading.Thread(target=self._work, args=(run,), name="onelook-serve", daemon=True) for _ in range(threads)
+        ]
         for thread in self._threads:
             thread.start()
 
@@ -84,19 +87,20 @@ class Batcher:
             for job in jobs:
                 job.future.cancel()
 
-    def close(self) -> None:
-        """Take nothing more, finish what was taken, end the threads."""
+    def close(self, within: float) -> None:
+        """Take nothing more, finish what was taken, end the threads; after `within` seconds leave those that have not."""
+        end = time.monotonic() + within
         with self._changed:
             self._closed = True
             self._changed.notify_all()
         for thread in self._threads:
-            thread.join()
+            thread.join(max(0.0, end - time.monotonic()))
 
-    def _work(self) -> None:
+    def _work(self, run: Run) -> None:
         while jobs := self._take():
             start = time.perf_counter()
             try:
-                results = self._run(jobs[0].kind, [job.item for job in jobs])
+                results = run(jobs[0].kind, [job.item for job in jobs])
             except Exception as error:  # whatever it is, it is the answer, and the thread lives on
                 results = [error] * len(jobs)
             self._observe(len(jobs), time.perf_counter() - start)

@@ -1,7 +1,7 @@
 """/v2: the Open Inference Protocol (KServe's REST), so that its clients can use the models.
 
 Tensors are those of the model file (docs/model-file.md): `image` UINT8 [B, H, W, 3] of the input's size; thresholds may be
-left out. Data is JSON, or bytes behind it (the extension "binary_tensor_data").
+left out. Data is JSON, or bytes behind it (the extension "binary_tensor_data"). Each model has one version, "1".
 https://github.com/kserve/open-inference-protocol
 """
 
@@ -9,6 +9,7 @@ import asyncio
 import json
 import math
 import time
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -21,10 +22,12 @@ from onelook.serve import schema
 from onelook.serve.models import Models, Tensors
 from onelook.serve.problems import ProblemError
 from onelook.serve.settings import Settings
-from onelook.serve.uploads import Budget, body
+from onelook.serve.uploads import BRIEF, Budget, announced, body, unless_gone
 from onelook.serve.vision import Name
 
 BINARY = "binary_tensor_data"
+MAX_JSON = 8 << 20  # bytes of a request's JSON; a picture of 640 x 640 takes 6 MB
+MAX_NUMBERS = 4 << 20  # of an output in JSON
 JSON_LENGTH = "Inference-Header-Content-Length"
 DTYPES: dict[str, np.dtype[Any]] = {
     "UINT8": np.dtype(np.uint8),
@@ -43,10 +46,13 @@ OUTPUTS = {
     "masks": ("UINT8", [-1, -1, -1]),
 }
 
+INFER = schema.failures(400, 401, 404, 413, 422, 429, 500, 503, 504)
+
 
 def router(models: Models, settings: Settings, budget: Budget) -> APIRouter:
     """The routes of some models."""
     own = APIRouter(prefix="/v2", tags=["Open Inference Protocol"])
+    reading = asyncio.Lock()
 
     @own.get("", responses=schema.failures(401))
     async def server() -> dict[str, Any]:
@@ -63,6 +69,7 @@ def router(models: Models, settings: Settings, budget: Budget) -> APIRouter:
         """Whether all models are loaded: they are, before it listens."""
         return {"ready": True}
 
+    @own.get("/models/{name}/versions/1", responses=schema.failures(401, 404, 422))
     @own.get("/models/{name}", responses=schema.failures(401, 404, 422))
     async def model(name: Name) -> dict[str, Any]:
         """The tensors of a model."""
@@ -82,27 +89,30 @@ def router(models: Models, settings: Settings, budget: Budget) -> APIRouter:
             ],
         }
 
+    @own.get("/models/{name}/versions/1/ready", responses=schema.failures(401, 404, 422))
     @own.get("/models/{name}/ready", responses=schema.failures(401, 404, 422))
     async def model_ready(name: Name) -> dict[str, Any]:
         """Whether a model is loaded."""
         return {"name": models.get(name).name, "ready": True}
 
-    @own.post(
-        "/models/{name}/infer",
-        responses=schema.failures(400, 401, 404, 413, 422, 429, 500, 503, 504),
-        openapi_extra=schema.TENSORS,
-    )
+    @own.post("/models/{name}/versions/1/infer", responses=INFER, openapi_extra=schema.TENSORS)
+    @own.post("/models/{name}/infer", responses=INFER, openapi_extra=schema.TENSORS)
     async def infer(name: Name, request: Request) -> Response:
         """Run a model on tensors."""
-        served = models.get(name)
+        models.get(name)  # before the body comes, which may be large
         deadline = time.monotonic() + settings.deadline
-        with budget.hold(request, settings.max_bytes):
+        with budget.hold(announced(request, settings.max_bytes)):
             async with asyncio.timeout(settings.deadline):
-                data = await body(request, settings.max_bytes)
-                length = request.headers.get(JSON_LENGTH)
-                # Tensors in JSON take long to read: not in the thread that serves everybody.
-                message, images, thresholds = await asyncio.to_thread(_request, data, length, served.info)
-                (result,) = await served.batcher.submit(Tensors(thresholds), [images], deadline)
+                head, rest = _split(await body(request, settings.max_bytes), request.headers.get(JSON_LENGTH))
+                # Numbers in JSON take long to read, many times their bytes, and the interpreter's lock: one at a time, and
+                # in another thread, so that the one that serves everybody has its turns.
+                async with reading if len(head) > BRIEF else nullcontext():
+                    message, tensors = await asyncio.to_thread(_read, head, rest)
+                del head, rest
+                served = models.get(name)  # meanwhile another may have taken its place
+                images, thresholds = _feed(tensors, served.info)
+                work = served.batcher.submit(Tensors(thresholds), [images], deadline)
+                (result,) = await unless_gone(request, work)
         if isinstance(result, Exception):
             raise result
         outputs = dict(zip(served.info.outputs, result, strict=True))
@@ -111,38 +121,47 @@ def router(models: Models, settings: Settings, budget: Budget) -> APIRouter:
     return own
 
 
-def _request(
-    data: bytes, length: str | None, info: ModelInfo
-) -> tuple[dict[str, Any], NDArray[np.uint8], tuple[float, ...]]:
-    """The message, the pictures and the thresholds of a request. Raises ProblemError 400."""
+def _split(data: bytes, length: str | None) -> tuple[bytes, memoryview]:
+    """A body's JSON, `length` bytes or all of it, and what is behind it. Raises ProblemError 400, and 413 for too much."""
     end = len(data) if length is None else int(length) if length.isdecimal() and len(length) < 12 else -1
     if not 0 <= end <= len(data):
         raise ProblemError(400, f"{JSON_LENGTH} {length!r} of a body of {len(data)} bytes")
+    if end > MAX_JSON:
+        raise ProblemError(413, f"a request may have {MAX_JSON} bytes of JSON; send tensors in binary ({BINARY})")
+    return data[:end], memoryview(data)[end:]
+
+
+def _read(head: bytes, rest: memoryview) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    """The message of a request, and its inputs. Raises ProblemError 400."""
     try:
-        message = json.loads(data[:end])
-        rest = data[end:]
+        message = json.loads(head)
         tensors = {}
-        for tensor in message["inputs"]:
+        for tensor in message.pop("inputs"):  # as numbers of Python they take many times their bytes
             name = tensor["name"]
             if name not in INPUTS:
                 raise ProblemError(400, f"there is no input {name!r:.100}; it has {', '.join(INPUTS)}")
             tensors[name], rest = _tensor(tensor, rest)
-    except (ValueError, RecursionError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, ArithmeticError, RecursionError, TypeError, KeyError, AttributeError) as error:
         what = f"{type(error).__name__} {error}".replace("\n", " ")
         raise ProblemError(400, f"not a request of the Open Inference Protocol: {what:.200}") from None
+    return message, tensors
+
+
+def _feed(tensors: dict[str, NDArray[Any]], info: ModelInfo) -> tuple[NDArray[np.uint8], tuple[float, ...]]:
+    """The pictures and the thresholds for a model. Raises ProblemError 400."""
     if "image" not in tensors:
         raise ProblemError(400, "the input 'image' is missing")
-    images = tensors.pop("image")
+    images = tensors["image"]
     _check_shape(images.shape, info)
     if info.task != "detect":
-        return message, images, ()
-    thresholds = tuple(
-        float(tensors[name].reshape(-1)[0]) if name in tensors and tensors[name].size == 1 else default
-        for name, default in (("score_threshold", info.score_threshold), ("iou_threshold", info.iou_threshold))
-    )
-    if not all(0 <= threshold <= 1 for threshold in thresholds):
-        raise ProblemError(400, "thresholds must be from 0 to 1")
-    return message, images, thresholds
+        return images, ()
+    thresholds = []
+    for name, default in (("score_threshold", info.score_threshold), ("iou_threshold", info.iou_threshold)):
+        given = tensors.get(name, np.array(default))
+        if given.size != 1 or not 0 <= given.item() <= 1:
+            raise ProblemError(400, f"{name!r} must be one number from 0 to 1")
+        thresholds.append(float(given.item()))
+    return images, tuple(thresholds)
 
 
 def _check_shape(shape: tuple[int, ...], info: ModelInfo) -> None:
@@ -157,7 +176,7 @@ def _check_shape(shape: tuple[int, ...], info: ModelInfo) -> None:
         raise ProblemError(400, f"'image' must be [{sides}]{multiples}; found {list(shape)}")
 
 
-def _tensor(tensor: dict[str, Any], rest: bytes) -> tuple[NDArray[Any], bytes]:
+def _tensor(tensor: dict[str, Any], rest: memoryview) -> tuple[NDArray[Any], memoryview]:
     """A tensor, and the bytes behind its own."""
     name, shape = tensor["name"], tensor["shape"]
     if tensor["datatype"] != INPUTS[name]:
@@ -173,7 +192,8 @@ def _tensor(tensor: dict[str, Any], rest: bytes) -> tuple[NDArray[Any], bytes]:
             raise ProblemError(400, f"{name!r} has {data.size} numbers; its shape is {shape}")
         if dtype == np.uint8 and not ((data >= 0) & (data <= 255) & (data % 1 == 0)).all():
             raise ProblemError(400, f"{name!r} must be of whole numbers from 0 to 255")
-        return data.astype(dtype).reshape(shape), rest
+        with np.errstate(over="ignore"):  # it becomes infinite, and is refused
+            return data.astype(dtype).reshape(shape), rest
     if type(size) is not int or size != count * dtype.itemsize or size > len(rest):
         raise ProblemError(400, f"{name!r} has {size} bytes of {len(rest)}; its shape is {shape}")
     return np.frombuffer(rest, dtype, count).reshape(shape), rest[size:]
@@ -184,18 +204,22 @@ def _response(name: str, message: dict[str, Any], found: dict[str, NDArray[Any]]
     parameters = message.get("parameters")
     binary = isinstance(parameters, dict) and parameters.get("binary_data_output") is True
     wanted = message.get("outputs") or [{"name": output} for output in found]
-    outputs, tail = [], []
+    outputs, tail, left = [], [], dict(found)
     for one in wanted if isinstance(wanted, list) else [wanted]:
         output = one.get("name") if isinstance(one, dict) else None
-        if not isinstance(output, str) or output not in found:
-            raise ProblemError(400, f"there is no output {output!r:.100}; it has {', '.join(found)}")
-        value = found[output]
+        if not isinstance(output, str) or output not in left:
+            raise ProblemError(
+                400, f"there is no output {output!r:.100}, or it was named before; it has {', '.join(found)}"
+            )
+        value = left.pop(output)
         value = value.astype(np.uint8) if value.dtype == np.bool_ else value
         described: dict[str, Any] = {"name": output, "datatype": DATATYPES[value.dtype], "shape": list(value.shape)}
         own = one.get("parameters")
         if own.get("binary_data", binary) if isinstance(own, dict) else binary:
             tail.append(value.tobytes())
             described["parameters"] = {"binary_data_size": len(tail[-1])}
+        elif value.size > MAX_NUMBERS:
+            raise ProblemError(400, f"{output!r} has {value.size} numbers, too many for JSON; ask for {BINARY}")
         else:
             described["data"] = value.reshape(-1).tolist()
         outputs.append(described)

@@ -27,7 +27,7 @@ class Look:
     """A kind of work: pictures through a model, results as JSON has them.
 
     Attributes:
-        thresholds: of a detector, score and IoU; its own where they are None.
+        thresholds: of a model that finds objects, score and IoU; its own where they are None. Others pass them over.
         names: of the classes to keep, of a detector; all where it is None.
         top: classes to give, of a classifier.
     """
@@ -80,7 +80,8 @@ class Served:
 
     def _run(self, kind: Look | Tensors, items: list[Any]) -> Sequence[Any]:
         if isinstance(kind, Look):
-            return [kind.answer(result) for result in self.model.batch(items, self._session, *kind.thresholds)]
+            thresholds = kind.thresholds if self.info.task == "detect" else ()
+            return [kind.answer(result) for result in self.model.batch(items, self._session, *thresholds)]
         return [self._session.run(*items, *kind.thresholds)]
 
     def to_dict(self, default: bool) -> dict[str, Any]:
@@ -121,36 +122,38 @@ class Models:
     def __init__(self, settings: Settings, metrics: Metrics):
         self._settings, self._metrics = settings, metrics
         self._changing = threading.Lock()
-        self._served: dict[str, Served] = {}
-        for name, source in settings.models.items():
-            self._served[name] = Served(name, source, settings, metrics)
+        # Never changed, but replaced: other threads may be going through it.
+        self._served = {name: Served(name, source, settings, metrics) for name, source in settings.models.items()}
 
     def get(self, name: str) -> Served:
         """That of a name. Raises ProblemError 404."""
-        if name not in self._served:
+        found = self._served.get(name)
+        if found is None:
             raise ProblemError(404, f"no model named {name!r}; GET /v1/models lists them")
-        return self._served[name]
+        return found
 
     def find(self, name: str | None, task: str) -> Served:
         """That of a name, or the default for a task. Raises ProblemError 404, and 422 where it has another task."""
-        if name is None:
-            found = next((one for one in self._served.values() if serves(one, task)), None)
-            if found is None:
-                raise ProblemError(404, f"no model to {task} is loaded")
-            return found
-        found = self.get(name)
+        found = self._default(task) if name is None else self.get(name)
+        if found is None:
+            raise ProblemError(404, f"no model to {task} is loaded")
         if not serves(found, task):
             raise ProblemError(422, f"{name} is a model to {found.info.task}, not to {task}")
         return found
 
     def to_dict(self) -> list[dict[str, Any]]:
         """All of them, in the order in which they were loaded."""
-        return [self.describe(name) for name in self._served]
+        return [self._describe(served) for served in self._served.values()]
 
     def describe(self, name: str) -> dict[str, Any]:
         """One of them. Raises ProblemError 404."""
-        served = self.get(name)
-        return served.to_dict(default=served is self.find(None, served.info.task))
+        return self._describe(self.get(name))
+
+    def _describe(self, served: Served) -> dict[str, Any]:
+        return served.to_dict(default=served is self._default(served.info.task))
+
+    def _default(self, task: str) -> Served | None:
+        return next((one for one in self._served.values() if serves(one, task)), None)
 
     def load(self, name: str, file: str) -> bool:
         """Load a file of the folder that the settings name; gives whether the name is new, and replaces one that is there.
@@ -160,8 +163,11 @@ class Models:
         Raises:
             ProblemError: 403 where there is no such folder or the file is outside it, 422 where it cannot be loaded.
         """
-        folder = self._folder()
-        path = (folder / file.replace("\0", "")).resolve()
+        folder = self.folder()
+        try:
+            path = (folder / file).resolve()
+        except (OSError, ValueError, RuntimeError):  # no name that a file can have; links that lead to each other
+            path = Path()
         if path.suffix != ".onnx" or not path.is_relative_to(folder):
             raise ProblemError(403, "only .onnx files in the server's folder of models may be loaded")
         with self._changing:
@@ -170,26 +176,27 @@ class Models:
             except Error as error:
                 raise ProblemError(422, str(error).replace(str(path), file)) from None
             old = self._served.get(name)
-            self._served[name] = served
+            self._served = self._served | {name: served}
         if old is not None:
-            old.batcher.close()
+            old.batcher.close(self._settings.deadline)
         return old is None
 
     def unload(self, name: str) -> None:
         """Forget a model, after what it had taken is done. Raises ProblemError 403 and 404 as `load` and `get`."""
-        self._folder()
+        self.folder()
         with self._changing:
             served = self.get(name)
-            del self._served[name]
-        self._metrics.forget(name)
-        served.batcher.close()
+            self._served = {other: one for other, one in self._served.items() if other != name}
+            self._metrics.forget(name)
+        served.batcher.close(self._settings.deadline)
 
     def close(self) -> None:
         """Finish what was taken, and take nothing more."""
         for served in self._served.values():
-            served.batcher.close()
+            served.batcher.close(self._settings.deadline)
 
-    def _folder(self) -> Path:
+    def folder(self) -> Path:
+        """That of model files which may be loaded. Raises ProblemError 403 where there is none."""
         if self._settings.folder is None:
             raise ProblemError(403, "this server does not load or unload models; it was started without --folder")
         return self._settings.folder.resolve()

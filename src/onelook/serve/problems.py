@@ -40,6 +40,13 @@ class BusyError(ProblemError):
         super().__init__(429, "too many pictures are waiting; try again", Retry_After="1")
 
 
+class FullError(ProblemError):
+    """Too many requests are under way."""
+
+    def __init__(self) -> None:
+        super().__init__(503, "too many requests are under way; try again", Retry_After="1")
+
+
 class LateError(ProblemError):
     """The deadline has passed."""
 

@@ -13,14 +13,13 @@ KEEP_ALIVE = 75  # seconds for which a connection without a request stays open, 
 DRAIN = 1.0  # seconds beyond the deadline in which what was accepted is answered after SIGTERM
 
 
-def run(app: FastAPI, host: str, port: int, deadline: float, most: int) -> None:
+def run(app: FastAPI, host: str, port: int, deadline: float) -> None:
     """Serve until SIGTERM or Ctrl-C; what was accepted by then is answered.
 
     Args:
         app: as of `create_app`.
         host, port: to listen at; port 0 takes a free one.
         deadline: of a request, seconds.
-        most: requests at a time; beyond them 503.
 
     Raises:
         Error: the address cannot be listened at.
@@ -34,7 +33,6 @@ def run(app: FastAPI, host: str, port: int, deadline: float, most: int) -> None:
         app,
         log_level="warning",
         access_log=False,
-        limit_concurrency=most,
         timeout_keep_alive=KEEP_ALIVE,
         timeout_graceful_shutdown=int(deadline + DRAIN) + 1,
         server_header=False,

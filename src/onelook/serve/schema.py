@@ -173,6 +173,9 @@ BODY: dict[str, Any] = {
         },
     }
 }
+FILE: dict[str, Any] = {
+    "requestBody": {"required": True, "content": {"application/json": {"schema": ModelFile.model_json_schema()}}}
+}
 TENSORS: dict[str, Any] = {
     "requestBody": {
         "required": True,

@@ -1,5 +1,6 @@
 """What a server is told at its start."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -7,10 +8,13 @@ from pathlib import Path
 from onelook.errors import Error
 from onelook.loading import DEFAULT_MODEL
 
+DAY = 86_400
+NAME = "^[A-Za-z0-9_][A-Za-z0-9._-]{0,99}$"  # of a model, as it stands in a path
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Of a server. Raises Error for a number that is too small.
+    """Of a server. Raises Error for what cannot be.
 
     Attributes:
         models: names by which they are asked for -> what `onelook.load` takes.
@@ -23,8 +27,11 @@ class Settings:
         max_bytes: of a request.
         max_memory: bytes of all requests under way; beyond them they are answered 429.
         max_pixels: of a picture.
-        max_files: of a request.
-        keys: one of which a client must know; none are needed where it is empty.
+        max_files: of a request; at most as many as `queue`.
+        max_requests: under way at a time; beyond them they are answered 503.
+        keys: one of which a client must know, of ASCII; none are needed where it is empty.
+        hosts: names and addresses by which it may be asked for ("localhost"), without a port; any where it is empty. A page
+            whose own name leads to this computer (DNS rebinding) is kept out by that where no key is needed.
         origins: of web pages that may call the API ("https://example.org"); "*" for all.
         allow_urls: clients may name a picture by its URL, which the server then fetches.
         folder: of model files that clients may load, or None.
@@ -42,16 +49,27 @@ class Settings:
     max_memory: int = 1 << 30
     max_pixels: int = 64_000_000
     max_files: int = 16
+    max_requests: int = 1000
     keys: tuple[str, ...] = ()
+    hosts: tuple[str, ...] = ()
     origins: tuple[str, ...] = ()
     allow_urls: bool = False
     folder: Path | None = None
 
     def __post_init__(self) -> None:
-        for name in ("batch", "queue", "max_bytes", "max_memory", "max_pixels", "max_files"):
+        for name in self.models:
+            if not re.fullmatch(NAME, name):
+                raise Error(
+                    f"a model cannot be called {name!r}, which must be up to 100 of A-Z a-z 0-9 . _ -; give NAME=MODEL"
+                )
+        for name in ("batch", "queue", "max_bytes", "max_memory", "max_pixels", "max_files", "max_requests"):
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise Error(f"{name} must be 1 or more; found {getattr(self, name)}")
-        if not self.wait >= 0 or not self.deadline > 0:
-            raise Error(f"wait must be 0 or more and deadline above 0; found {self.wait} and {self.deadline} seconds")
-        if "" in self.keys:
-            raise Error("a key is empty; anybody would know it")
+        if self.max_bytes > self.max_memory:
+            raise Error(f"max_bytes, {self.max_bytes}, must not be above max_memory, {self.max_memory}")
+        if not 0 < self.deadline <= DAY:
+            raise Error(f"deadline must be above 0 and at most {DAY} seconds; found {self.deadline}")
+        if not 0 <= self.wait <= self.deadline:
+            raise Error(f"wait must be from 0 to the deadline, {self.deadline} seconds; found {self.wait}")
+        if not all(key.isascii() and key.isprintable() and key.strip() for key in self.keys):
+            raise Error("a key must be of letters, digits and signs of ASCII, as not all clients can send others")

@@ -57,18 +57,33 @@ function showPlace() {
   }[state.place];
 }
 
+/** From here on nothing goes to the other place, not even while it is asked whether this one can be had. */
 async function choosePlace(place) {
+  if (!state.camera) {
+    stopLooking();
+    say("");
+    renderControls();
+  }
+  const checking = place === "computer" ? computer.mustBeThere() : null;
+  Object.assign(state, { place, checking });
+  showPlace();
   try {
-    if (place === "computer") await computer.mustBeThere();
+    await checking;
   } catch (error) {
+    if (state.checking !== checking) return; // another was chosen meanwhile
+    Object.assign(state, { place: "server", checking: null });
     $("server").checked = true;
+    showPlace();
     const missing =
       "The server has not got what runs models in a browser; it is in onelook's released wheel, and " +
       "“python hatch_build.py” brings it into a checkout.";
-    return complain(error.status === 404 ? new Problem(missing) : error);
+    const problem = error.status === 404 ? new Problem(missing) : error;
+    if (state.camera) return stopCamera(problem); // what was to stay here is not sent unasked
+    cancel();
+    return complain(problem);
   }
-  state.place = place;
-  showPlace();
+  if (state.checking !== checking) return;
+  state.checking = null;
   lookAgain();
 }
 
@@ -95,9 +110,8 @@ function lookAgain() {
 /** Looks at all pictures that nothing is known of yet, one after another. */
 async function run() {
   const waiting = () => state.items.find((item) => !item.answer && !item.problem);
-  state.running?.abort();
-  state.running = null;
-  if (!state.model || !waiting()) return;
+  stopLooking();
+  if (!state.model || state.checking || !waiting()) return;
   const controller = new AbortController();
   state.running = controller;
   clearProblem();
@@ -133,9 +147,13 @@ async function look(file, source, signal, place) {
   return { ...answer, place, total: (performance.now() - start) / 1000 };
 }
 
-function cancel() {
+function stopLooking() {
   state.running?.abort();
   state.running = null;
+}
+
+function cancel() {
+  stopLooking();
   for (const item of state.items) {
     if (!item.answer && !item.problem) item.problem = new Problem(`Cancelled: ${item.name} was not looked at.`);
   }
@@ -242,6 +260,10 @@ async function watch(camera) {
   let last = performance.now();
   try {
     while (state.camera === camera) {
+      if (state.checking) {
+        await state.checking.catch(() => {});
+        continue;
+      }
       const frame = await camera.frame();
       if (!state.bitmap) {
         stage.setBitmap(await createImageBitmap(frame)); // until the first one is looked at
@@ -271,8 +293,7 @@ async function stopCamera(error) {
   if (!state.camera) return;
   state.camera.close();
   state.camera = null;
-  state.running?.abort();
-  state.running = null;
+  stopLooking();
   say("");
   const { item, bitmap } = state;
   if (bitmap && item.answer) {

@@ -9,6 +9,7 @@ export const state = {
   models: [],
   model: null,
   place: "server",
+  checking: null, // whether that place can be had: a promise until it is known
   items: [], // {name, file, answer, problem}
   item: null, // the one that is shown
   opening: null, // that one while its pixels are on their way

@@ -118,6 +118,29 @@ async function pixels(look, source) {
   const { width, height } = bitmap;
   const context = new OffscreenCanvas(width, height).getContext("2d", { willReadFrequently: true });
   context.drawImage(bitmap, 0, 0);
+  const image = context.getImageData(0, 0, width, height);
+  if (!isOpaque(image.data)) uncover(bitmap, image.data);
   bitmap.close();
-  return context.getImageData(0, 0, width, height);
+  return image;
+}
+
+function isOpaque(data) {
+  for (let i = 3; i < data.length; i += 4) if (data[i] < 255) return false;
+  return true;
+}
+
+/**
+ * The colours of what is transparent: a canvas keeps them multiplied with the opacity, and so loses them, a texture as they
+ * are. Where there is no WebGL, or the picture is too large for it, `data` stays as the canvas has it.
+ */
+function uncover(bitmap, data) {
+  const gl = new OffscreenCanvas(1, 1).getContext("webgl");
+  if (!gl) return;
+  const texture = gl.createTexture();
+  gl.bindTexture(gl.TEXTURE_2D, texture);
+  gl.texImage2D(gl.TEXTURE_2D, 0, gl.RGBA, gl.RGBA, gl.UNSIGNED_BYTE, bitmap);
+  gl.bindFramebuffer(gl.FRAMEBUFFER, gl.createFramebuffer());
+  gl.framebufferTexture2D(gl.FRAMEBUFFER, gl.COLOR_ATTACHMENT0, gl.TEXTURE_2D, texture, 0);
+  gl.readPixels(0, 0, bitmap.width, bitmap.height, gl.RGBA, gl.UNSIGNED_BYTE, new Uint8Array(data.buffer));
+  gl.getExtension("WEBGL_lose_context")?.loseContext();
 }
