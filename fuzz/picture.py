@@ -1,15 +1,24 @@
-"""Pictures: any file that may be one, decoded, and a JPEG at a fraction of its size too."""
+"""Pictures: any file that may be one, decoded, a JPEG at a fraction of its size too; none is larger than its header says."""
+
+import re
 
 import numpy as np
 
 from fuzz.files import refusals
 from onelook.runtime.picture import Pixels, decode, decode_reduced
+from onelook.serve.pixels import claimed
+
+# Of formats whose header the server reads before it decodes.
+READ = re.compile(rb"\xff\xd8|\x89PNG|GIF8|BM|RIFF....WEBP|II|MM|....(ftyp|jP  )|\xff\x4f\xff\x51|P[1-7Ff]\s", re.DOTALL)
 
 
 def one_input(data: bytes) -> None:
     """A file."""
+    said = claimed(data)
     with refusals():
-        _check(decode(data))
+        pixels = decode(data)
+        _check(pixels)
+        assert not READ.match(data) or said >= pixels.shape[0] * pixels.shape[1], said
     if data.startswith(b"\xff\xd8"):
         with refusals():
             found = decode_reduced(data, "x.jpg", lambda width, height: 2 << len(data) % 3)

@@ -43,7 +43,7 @@ READERS = {
     "coco": ["onelook.data.coco", "onelook.data.table", "onelook.rle"],
     "yolo": ["onelook.data.yolo", "onelook.data.table"],
     "open_images": ["onelook.data.open_images", "onelook.data.table"],
-    "picture": ["onelook.runtime.picture", "onelook.runtime.header"],
+    "picture": ["onelook.runtime.picture", "onelook.runtime.header", "onelook.serve.pixels"],
     "picture_size": ["onelook.runtime.header"],
     "class_map": ["onelook.data.class_maps"],
     "settings": ["onelook.data.settings", "onelook.data.class_maps", "onelook.names", "onelook.evaluation.stored"],
