@@ -14,7 +14,11 @@ _FRAME = re.compile(rb"\xff[\xc0-\xc3\xc5-\xc7\xc9-\xcb\xcd-\xcf]...(..)(..)", r
 # JPEG 2000's codestream (ISO/IEC 15444-1, A.5.1), and AVIF's property `ispe` (ISO/IEC 23008-12, 6.5.3).
 _CODESTREAM = re.compile(rb"\xff\x4f\xff\x51....(.{4})(.{4})", re.DOTALL)
 _EXTENT = re.compile(rb"ispe....(.{4})(.{4})", re.DOTALL)
-_PNM = re.compile(rb"P[1-6Ff](?:\s|#.*\n)+(\d+)(?:\s|#.*\n)+(\d+)|P7(?s:.*?)WIDTH (\d+)(?s:.*?)HEIGHT (\d+)")
+# Of PNM, OpenCV passes over any one byte behind a number.
+_PNM = re.compile(
+    rb"P[1-6Ff](?:\s|#[^\n\r]*[\n\r])+(\d+)(?!\d)(?s:.)(?:\s|#[^\n\r]*[\n\r])*(\d+)"
+    rb"|P7(?s:.*?)WIDTH (\d+)(?s:.*?)HEIGHT (\d+)"
+)
 
 
 def claimed(data: bytes) -> int:
