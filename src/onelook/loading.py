@@ -3,9 +3,10 @@
 import hashlib
 import os
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
-from onelook import zoo
+from onelook import __version__, zoo
 from onelook.conversion import Source, convert, need_torch_half
 from onelook.errors import ModelError, ZooError
 from onelook.runtime.choice import open_faster
@@ -20,6 +21,8 @@ KINDS: dict[str, type[Detector | Classifier | Segmenter]] = {
     kind.task: kind for kind in (Detector, Classifier, Segmenter)
 }
 CONVERTED = (".tflite", ".safetensors")  # suffixes of files that hold a whole model
+# Parts of the package that no conversion goes through, so that a change of theirs leaves the converted files valid.
+APART = frozenset({"benchmarking", "cli", "data", "evaluation", "metrics", "scale", "serve", "training", "zoo"})
 
 
 def load(
@@ -35,7 +38,8 @@ def load(
     Args:
         model: the path of a model file; "helmets", which comes with onelook; another name that `onelook models` lists,
             downloaded and converted at first use; or the path of a .tflite or .safetensors file, or those of a Darknet
-            cfg and its weights, converted at first use. Conversions are kept in the cache.
+            cfg and its weights, converted at first use. Conversions are kept in the cache, and made anew once the code that
+            makes them has changed.
         class_names: for what is converted: "coco", "voc", "imagenet", a file of one name a line, or the names.
         engine, threads, streams, precision: as of `onelook.runtime.model.Model`. With the engine "auto", and as many
             `streams` as threads, both engines are timed at first use where both are installed, which takes one to two
@@ -68,7 +72,7 @@ def model_file(model: Source, class_names: str | Path | Sequence[str] | None = N
         return zoo.EMBEDDED[str(model)]
     if str(model) in zoo.CATALOGUE and not os.path.exists(model):
         entry = zoo.find(str(model))
-        cached = zoo.cache_directory() / entry.name / "model.onnx"
+        cached = zoo.cache_directory() / "converted" / f"{entry.name}-{_converter()}.onnx"
         if not cached.exists():
             need_torch_half()  # before anything is downloaded
             files = zoo.fetch(entry.name)
@@ -87,7 +91,7 @@ def model_file(model: Source, class_names: str | Path | Sequence[str] | None = N
 
 def _converted(files: tuple[Path, ...], class_names: str | Path | Sequence[str] | None) -> Path:
     """The model file of others' files in the cache, under a name that follows from their contents."""
-    digest = hashlib.sha256(repr(class_names).encode())
+    digest = hashlib.sha256(f"{_converter()} {class_names!r}".encode())
     names = (Path(class_names),) if isinstance(class_names, str | Path) and os.path.isfile(class_names) else ()
     for path in (*files, *names):
         try:
@@ -99,3 +103,17 @@ def _converted(files: tuple[Path, ...], class_names: str | Path | Sequence[str] 
     if not cached.exists():
         convert(files[0] if len(files) == 1 else (files[0], files[1]), cached, class_names)
     return cached
+
+
+@cache
+def _converter() -> str:
+    """A digest of the code that converts, as whoever mends it may forget a number: 3 ms.
+
+    The version stands for the code where its text is not installed.
+    """
+    digest = hashlib.sha256(__version__.encode())
+    package = Path(__file__).parent
+    for path in sorted(package.rglob("*.py")):
+        if path.relative_to(package).parts[0] not in APART:
+            digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]
