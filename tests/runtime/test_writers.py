@@ -6,6 +6,7 @@ import resource
 import signal
 import subprocess
 import sys
+import tempfile
 import textwrap
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -15,12 +16,12 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from pycocotools import coco
 
-from onelook.errors import Error
+from onelook.errors import Error, SourceError
 from onelook.runtime.classification import Classification
 from onelook.runtime.detections import Detections
 from onelook.runtime.segmentation import Segmentation
@@ -191,6 +192,18 @@ def test_a_drawn_jpeg_is_read_by_pillow_in_the_right_colours_and_quality(tmp_pat
         Image.fromarray(picture.draw()).save(reference, "JPEG", quality=90)
         with Image.open(reference) as same_quality:
             assert image.quantization == same_quality.quantization  # type: ignore[attr-defined]
+
+
+def test_a_picture_that_no_jpeg_can_hold_is_its_own_error_and_the_next_one_is_written(tmp_path: Path) -> None:
+    with open_writer({"jpg", "json"}, tmp_path) as writer:
+        writer.write(found("a.png"))
+        with pytest.raises(SourceError) as error:
+            writer.write(found("wide.png", size=(65_501, 8)))
+        writer.write(found("b.png", size=(65_500, 8)))
+    assert str(error.value) == "wide.png: cannot be drawn: no JPEG can have 65501 × 8 pixels"
+    assert tree(tmp_path) == ["a.jpg", "b.jpg", "results.json"]
+    images = json.loads((tmp_path / "results.json").read_text())["images"]
+    assert [image["source"] for image in images] == ["a.png", "wide.png", "b.png"]
 
 
 # Of classifiers.
@@ -380,6 +393,21 @@ def test_a_camera_that_does_not_know_its_rate_gives_a_video_of_25_frames_a_secon
         for frame in range(3):
             writer.write(found("camera 0", frame=frame, fps=fps))
     assert video_of(tmp_path / "camera 0.mp4")[0] == 25
+
+
+@given(
+    st.floats(0.1, 1000) | st.sampled_from([23.976, 30000 / 1001, 64.9999, 65.537, 119.973, 239.962, 655.04, 999.99])
+)
+@settings(max_examples=30)
+def test_a_video_of_any_rate_is_written(fps: float) -> None:
+    """Slow motion of a phone too, whose rate is an average: 119.973."""
+    with tempfile.TemporaryDirectory() as folder:
+        with open_writer({"jpg"}, folder) as writer:
+            for frame in range(2):
+                writer.write(found("clip.mp4", frame=frame, fps=fps))
+        rate, frames = video_of(Path(folder, "clip.mp4"))
+    assert len(frames) == 2
+    assert rate == pytest.approx(fps, abs=0.002 if fps < 65 else 0.006 if fps < 655 else 0.06)
 
 
 def test_videos_and_pictures_that_follow_each_other_are_kept_apart(tmp_path: Path) -> None:

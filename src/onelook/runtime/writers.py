@@ -20,14 +20,16 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from onelook.errors import Error
+from onelook.errors import Error, SourceError
 from onelook.runtime import atomic
 from onelook.runtime.classification import Classification
 from onelook.runtime.detections import Detections
+from onelook.runtime.picture import shown
 from onelook.runtime.result import Result, encode
 from onelook.runtime.segmentation import Segmentation
 
 DEFAULT_FPS = 25.0
+JPEG_SIDE = 65_500  # libjpeg's own limit, in pixels
 
 
 def run_folder(parent: str | Path = "runs", name: str = "detect") -> Path:
@@ -114,6 +116,7 @@ class Writer:
         """Adds one picture, or the next frame of a video, to the files of every format.
 
         Raises:
+            SourceError: this picture cannot be drawn; all files but the drawn one have it, and the next can be written.
             Error: a file cannot be written (disk full, ...), or there is no picture to draw on.
         """
         name = self._names.name(result.source, result.frame)
@@ -384,6 +387,9 @@ class _Pictures:
         if self._video and self._video.path != path:
             self.close()
         if result.frame is None:
+            if max(image.shape) > JPEG_SIDE:
+                size = f"{result.width} × {result.height}"
+                raise SourceError(f"{shown(result.source)}: cannot be drawn: no JPEG can have {size} pixels")
             _make_folder(path.parent)
             atomic.write(path, encode(image, path))
             self._files.append(str(path))
@@ -415,6 +421,8 @@ class _Video:
         self._size = (width, height)
         self._frames = 0
         fps = fps if fps and 0.1 <= fps <= 1000 else DEFAULT_FPS
+        # OpenCV makes a fraction of it, of up to three decimals, and MPEG-4 takes no part of one above 65535.
+        fps = round(fps, 3 if fps < 65 else 2 if fps < 655 else 1)
         self._writer = cv2.VideoWriter(str(self._temporary), cv2.VideoWriter.fourcc(*"mp4v"), fps, self._size)
         if not self._writer.isOpened():
             self._temporary.unlink(missing_ok=True)
