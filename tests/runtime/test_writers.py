@@ -424,6 +424,20 @@ def test_videos_and_pictures_that_follow_each_other_are_kept_apart(tmp_path: Pat
     assert [len(video_of(tmp_path / video)[1]) for video in videos] == [2, 2, 2, 1]
 
 
+@pytest.mark.parametrize(("source", "frames"), [("camera 0", 8), ("rtsp://camera/live", 8), ("clip.mp4", 3)])
+def test_the_video_of_a_camera_keeps_its_pace_where_frames_were_passed_over(
+    source: str, frames: int, tmp_path: Path
+) -> None:
+    shots = [found(source, size=(320, 240), count=count, frame=frame) for frame, count in ((4, 2), (5, 0), (11, 2))]
+    with open_writer({"jpg"}, tmp_path) as writer:
+        for shot in shots:
+            writer.write(shot)
+    video = video_of(next(tmp_path.iterdir()))[1]
+    assert len(video) == frames
+    order = [0, 1, *[2] * (frames - 2)]
+    assert all(np.abs(video[i].astype(float) - shots[order[i]].draw()).mean() < 6 for i in range(frames))
+
+
 def test_a_stream_that_changes_its_size_stays_one_video(tmp_path: Path) -> None:
     with open_writer({"jpg"}, tmp_path) as writer:
         writer.write(found("camera 0", frame=0))

@@ -11,7 +11,7 @@ from onelook.runtime.masks import Masks
 from onelook.runtime.model import Model, check_batch, collect, load_pictures
 from onelook.runtime.resize import Placement
 from onelook.runtime.session import Session
-from onelook.runtime.sources import Picture, pictures
+from onelook.runtime.sources import Picture
 
 
 class _Settings(NamedTuple):
@@ -70,7 +70,7 @@ class Detector(Model[Detections]):
             batch, on_error, keep_images: as of `Model.stream`.
         """
         work = partial(self._run, settings=self._settings(score_threshold, iou_threshold, size))
-        return self._stream(pictures(source), work, check_batch(batch), on_error, keep_images)
+        return self._stream(source, work, check_batch(batch), on_error, keep_images)
 
     def batch(
         self,
