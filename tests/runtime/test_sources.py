@@ -166,6 +166,19 @@ def test_a_pattern_gives_what_matches_it_in_order(tmp_path: Path) -> None:
     assert error(none) == f"{tmp_path}/*.jpg: no file or folder matches this pattern"
 
 
+@pytest.mark.parametrize("pattern", ["**", "**/*", "*", "sub*", "**/sub*", "./**/*", "sub/**", "sub/**/"])
+def test_a_pattern_gives_each_picture_once(pattern: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where a folder matches, and what is in it."""
+    saved = ["sub.png", "sub/1.png", "sub/deep/2.png", "sub/deep/sub/3.png"]
+    for name in saved:
+        save(tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    expected = saved[1:] if pattern.startswith("sub/") else saved
+    assert sorted(map(os.path.normpath, names(pattern))) == expected
+    assert count(pattern) == len(expected)
+    assert sorted(names(tmp_path / "**")) == [str(tmp_path / name) for name in saved]
+
+
 def test_a_file_whose_name_looks_like_a_pattern_or_a_camera_is_that_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

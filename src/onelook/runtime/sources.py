@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any, NoReturn
 
 import cv2
@@ -65,7 +66,8 @@ def pictures(source: Source) -> Generator[Picture]:
             - a picture or video file; by its suffix a video (`VIDEO_SUFFIXES`), and with any other a picture;
             - a folder: its pictures and videos by their suffix, sorted by name, then those of its subfolders; hidden
               ones are left out, links to folders are followed, no folder is entered twice;
-            - a pattern as in a shell, where no file has that name: "day?/*.jpg", "photos/**/*.png";
+            - a pattern as in a shell, where no file has that name: "day?/*.jpg", "photos/**/*.png"; of a folder that
+              matches, its pictures, each once;
             - the http(s) URL of a picture or video, or that of a stream (rtsp://...);
             - a camera's number: an int, or a string where no file has that name;
             - a picture file's bytes; an array or PIL image as `picture.to_rgb` takes it;
@@ -308,8 +310,12 @@ def _path(path: str) -> Iterator[Picture | _Video]:
         yield _file(path)
     else:
         matches = sorted(glob.iglob(path, recursive=True))
-        for match in matches:
-            yield from _path(match)
+        folders = set()
+        for match in map(Path, matches):
+            if folders.isdisjoint(match.parents):  # else it has come with the folder that it lies in
+                if stat.S_ISDIR(_mode(str(match))):
+                    folders.add(match)
+                yield from _path(str(match))
         if not matches:
             yield _broken(path, "no file or folder matches this pattern")
 
