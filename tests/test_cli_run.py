@@ -60,7 +60,7 @@ def test_a_signal_is_heeded_while_pictures_fail(
             closed.append(True)
 
     before = signal.getsignal(number)
-    assert run(stream, ["x"], None, ["json"], tmp_path, Quiet(None, False)) == 130
+    assert run(stream, ["x"], None, ["json"], str(tmp_path), Quiet(None, False)) == 130
     assert closed == [True]
     assert signal.getsignal(number) == before
     assert sources_of(tmp_path) == ["a.png"]
@@ -77,7 +77,7 @@ def test_a_picture_that_cannot_be_drawn_is_told_and_the_others_are_done(
         yield from (nothing("a.png"), nothing("wide.png", width=70_000), nothing("b.png"))
 
     report = Quiet(3, True)
-    assert run(stream, ["x"], 3, ["jpg", "json"], tmp_path, report) == 1
+    assert run(stream, ["x"], 3, ["jpg", "json"], str(tmp_path), report) == 1
     assert sources_of(tmp_path) == ["a.png", "wide.png", "b.png"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.jpg", "b.jpg", "results.json"]
     out, err = capsys.readouterr()

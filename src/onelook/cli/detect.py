@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Generator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -36,7 +35,7 @@ def detect(
     size: int | None,
     cluster: str | None,
     part: int,
-    output: Path | None,
+    output: str | None,
     batch: int,
     engine: str,
     precision: str,

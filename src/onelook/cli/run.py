@@ -28,7 +28,7 @@ OnError = Callable[[SourceError], None]
 def run_options(command: Callable[..., int]) -> Callable[..., int]:
     """The options of these verbs, behind those that they have of their own."""
     options = (
-        click.option("--output", "-o", type=path_type, help="Folder to write to; runs/VERB-1, -2, ... by default."),
+        click.option("--output", "-o", help="Folder to write to; runs/VERB-1, -2, ... by default."),
         click.option(
             "--batch", type=int, default=1, show_default=True, help="Pictures a run; more than 1 pays on a GPU."
         ),
@@ -123,7 +123,7 @@ def run(
     sources: Sequence[str],
     total: int | None,
     formats: Sequence[str],
-    output: Path | None,
+    output: str | None,
     report: Report[Found],
 ) -> int:
     """Take the results of a stream to the screen and into files, until it ends or Ctrl-C; gives the exit code."""
@@ -139,7 +139,7 @@ def run(
                 raise _Stopped
 
         results = stream(on_error)
-        folder = output or (run_folder(name=report.task) if formats else Path())
+        folder = Path(output) if output else run_folder(name=report.task) if formats else Path()
         start = time.perf_counter()
         with (
             open_writer(formats, folder, sources, report.task) as writer,
@@ -174,7 +174,7 @@ class _Stopped(Exception):  # noqa: N818 - it is no error
     """Ctrl-C or SIGTERM, heeded where a picture failed."""
 
 
-def parse_formats(save: str, task: str, output: Path | None) -> list[str]:
+def parse_formats(save: str, task: str, output: str | None) -> list[str]:
     """The formats that --save names. Raises Error for one that the task does not have, and for --output without any."""
     from onelook.runtime.writers import check_formats
 

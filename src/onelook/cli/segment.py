@@ -2,7 +2,6 @@
 
 from collections import defaultdict
 from collections.abc import Generator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -33,7 +32,7 @@ def segment(
     model: str,
     threshold: float | None,
     save: str,
-    output: Path | None,
+    output: str | None,
     batch: int,
     engine: str,
     precision: str,
