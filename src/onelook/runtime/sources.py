@@ -310,7 +310,7 @@ def _path(path: str) -> Iterator[Picture | _Video]:
         yield _file(path)
     else:
         matches = sorted(glob.iglob(path, recursive=True))
-        folders = set()
+        folders = set[Path]()
         for match in map(Path, matches):
             if folders.isdisjoint(match.parents):  # else it has come with the folder that it lies in
                 if stat.S_ISDIR(_mode(str(match))):
