@@ -122,6 +122,18 @@ def test_a_file_of_names_that_has_changed_is_read_again(
     assert len(places) == 2
 
 
+def test_models_are_loaded_by_name_in_any_case(
+    conversions: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("onelook.zoo.fetch", lambda name: (Path(name),))
+    assert loading.model_file("Helmets") == loading.model_file("helmets")
+    assert loading.model_file("MobileNet_v2_1.0_224") == loading.model_file("mobilenet_v2_1.0_224")
+    assert conversions == [Path("mobilenet_v2_1.0_224")]
+    monkeypatch.chdir(tmp_path)
+    Path("helmets").touch()  # a file of that name is that file
+    assert loading.model_file("helmets") == Path("helmets")
+
+
 def test_a_failed_conversion_leaves_nothing_in_the_cache(cache: Path, tmp_path: Path) -> None:
     for suffix in (".tflite", ".safetensors"):
         path = tmp_path / f"x{suffix}"

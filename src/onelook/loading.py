@@ -36,10 +36,10 @@ def load(
     """Load a model: a `Detector`, or a `Classifier` or `Segmenter` where the file says so.
 
     Args:
-        model: the path of a model file; "helmets", which comes with onelook; another name that `onelook models` lists,
-            downloaded and converted at first use; or the path of a .tflite or .safetensors file, or those of a Darknet
-            cfg and its weights, converted at first use. Conversions are kept in the cache, and made anew once the code that
-            makes them has changed.
+        model: the path of a model file; "helmets", which comes with onelook; another name that `onelook models` lists, in
+            upper or lower case, downloaded and converted at first use; or the path of a .tflite or .safetensors file, or
+            those of a Darknet cfg and its weights, converted at first use. Conversions are kept in the cache, and made anew
+            once the code that makes them has changed.
         class_names: for what is converted: "coco", "voc", "imagenet", a file of one name a line, or the names.
         engine, threads, streams, precision: as of `onelook.runtime.model.Model`. With the engine "auto", and as many
             `streams` as threads, both engines are timed at first use where both are installed, which takes one to two
@@ -68,10 +68,11 @@ def model_file(model: Source, class_names: str | Path | Sequence[str] | None = N
         if len(model) != 2:
             raise ModelError(f"expected a cfg and its weights; found {len(model)} files")
         return _converted((Path(model[0]), Path(model[1])), class_names)
-    if str(model) in zoo.EMBEDDED and not os.path.exists(model):
-        return zoo.EMBEDDED[str(model)]
-    if str(model) in zoo.CATALOGUE and not os.path.exists(model):
-        entry = zoo.find(str(model))
+    name, is_there = str(model).lower(), os.path.exists(model)
+    if name in zoo.EMBEDDED and not is_there:
+        return zoo.EMBEDDED[name]
+    if name in zoo.CATALOGUE and not is_there:
+        entry = zoo.CATALOGUE[name]
         cached = zoo.cache_directory() / "converted" / f"{entry.name}-{_converter()}.onnx"
         if not cached.exists():
             need_torch_half()  # before anything is downloaded
@@ -84,7 +85,7 @@ def model_file(model: Source, class_names: str | Path | Sequence[str] | None = N
     if path.suffix in (".cfg", ".weights"):
         raise ModelError(f"{path}: a Darknet model is two files; load(({path.with_suffix('.cfg').name!r}, "
                          f"{path.with_suffix('.weights').name!r}))")  # fmt: skip
-    if not os.path.exists(path) and path.suffix != ".onnx":
+    if not is_there and path.suffix != ".onnx":
         zoo.find(str(model))  # says which names are close
     return path
 
