@@ -45,7 +45,8 @@ def test_all_kinds_of_one_picture_give_the_same_detections(detector: Detector, f
     path = folder / "3.png"
     expected = detector(photograph(3))
     assert len(expected) > 3
-    for source in (str(path), path, path.read_bytes(), Image.open(path)):
+    data = path.read_bytes()
+    for source in (str(path), path, data, bytearray(data), memoryview(data), Image.open(path)):
         found = detector(source)
         assert isinstance(found, Detections)
         assert_same(found, expected)
@@ -232,6 +233,14 @@ def test_thresholds_are_passed_on_and_checked(detector: Detector) -> None:
             detector(image, **wrong)
 
 
+def test_a_detection_of_exactly_the_threshold_is_left_out_and_kept_by_filter(detector: Detector) -> None:
+    found = detector(photograph(0), score_threshold=0.3)
+    score = float(found.scores[len(found) // 2])
+    at_or_above, above = int((found.scores >= score).sum()), int((found.scores > score).sum())
+    assert len(detector(photograph(0), score_threshold=score)) == above < at_or_above
+    assert len(found.filter(score=score)) == at_or_above
+
+
 def test_size_is_for_models_that_take_any(detector: Detector, model_file: Make) -> None:
     dynamic = Detector(model_file("v3", dynamic_size=True), "onnxruntime")
     assert_same(dynamic(photograph(0)), detector(photograph(0)))
@@ -240,7 +249,8 @@ def test_size_is_for_models_that_take_any(detector: Detector, model_file: Make) 
         detector(photograph(0), size=96)
     with pytest.raises(Error, match="multiples of 32"):
         dynamic(photograph(0), size=100)
-    assert len(detector(photograph(0), size=64)) == len(detector(photograph(0)))
+    for size in (64, np.int64(64), (64, np.int32(64))):
+        assert len(detector(photograph(0), size=size)) == len(detector(photograph(0)))
 
 
 def test_cameras_and_live_streams_are_for_stream(detector: Detector) -> None:

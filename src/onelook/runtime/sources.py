@@ -112,7 +112,7 @@ def count(source: Source) -> int | None:
 
 def is_single(source: Source) -> bool:
     """Whether a source names one picture or one video, not several."""
-    if isinstance(source, (bytes, np.ndarray)) or picture.is_pil(source):
+    if isinstance(source, (bytes, bytearray, memoryview, np.ndarray)) or picture.is_pil(source):
         return True
     if not isinstance(source, (str, os.PathLike)):
         return False
