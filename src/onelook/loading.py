@@ -21,8 +21,8 @@ KINDS: dict[str, type[Detector | Classifier | Segmenter]] = {
     kind.task: kind for kind in (Detector, Classifier, Segmenter)
 }
 CONVERTED = (".tflite", ".safetensors")  # suffixes of files that hold a whole model
-# Parts of the package that no conversion goes through, so that a change of theirs leaves the converted files valid.
-APART = frozenset({"benchmarking", "cli", "data", "evaluation", "metrics", "scale", "serve", "training", "zoo"})
+# Parts of the package that have no share in a conversion, so that a change of theirs leaves the converted files valid.
+APART = frozenset({"benchmarking", "cli", "data", "evaluation", "metrics", "scale", "serve", "training"})
 
 
 def load(
@@ -108,13 +108,13 @@ def _converted(files: tuple[Path, ...], class_names: str | Path | Sequence[str] 
 
 @cache
 def _converter() -> str:
-    """A digest of the code that converts, as whoever mends it may forget a number: 3 ms.
+    """A digest of the code that converts and of the names of classes, as whoever mends them may forget a number: 3 ms.
 
     The version stands for the code where its text is not installed.
     """
     digest = hashlib.sha256(__version__.encode())
     package = Path(__file__).parent
-    for path in sorted(package.rglob("*.py")):
+    for path in sorted((*package.rglob("*.py"), *package.rglob("*.tsv"))):
         if path.relative_to(package).parts[0] not in APART:
             digest.update(path.read_bytes())
     return digest.hexdigest()[:12]

@@ -375,6 +375,16 @@ def test_who_is_slower_than_a_camera_gets_its_newest_frame(source: str, fake: Fa
     assert error(next(queue)) == f"{item.name}: no more pictures after frame 7"
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_nobody_waits_for_ever_for_a_camera_whose_reader_fails(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(sources, "_next", fail)
+    (item,) = pictures(0)
+    assert error(item) == "camera 0: no such camera, or it is in use"
+
+
 def test_a_camera_is_given_back_when_nobody_wants_more(fake: Fake) -> None:
     fake.frames = 10**6
     fake.may.release(fake.frames)

@@ -246,16 +246,18 @@ class _Newest:
 
     def _take(self) -> None:
         start = 0.0
-        while not self._closed and (frame := _next(self._capture)) is not None:
-            now = time.monotonic()
-            start = start if self.count else now
+        try:
+            while not self._closed and (frame := _next(self._capture)) is not None:
+                now = time.monotonic()
+                start = start if self.count else now
+                with self._changed:
+                    self._newest.append((frame, self.count, now - start))
+                    self.count += 1
+                    self._changed.notify()
+        finally:  # whatever happens, nobody waits for ever
             with self._changed:
-                self._newest.append((frame, self.count, now - start))
-                self.count += 1
+                self._ended = True
                 self._changed.notify()
-        with self._changed:
-            self._ended = True
-            self._changed.notify()
 
 
 def _items(source: Source, index: int | None = None) -> Iterator[Picture | _Video]:
