@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from onelook import Classification, Error, SourceError, architectures
 from onelook.architectures import accuracy, latency, measured
+from onelook.loading import model_file
 from onelook.names import imagenet
 from onelook.runtime import session
 from onelook.runtime.classifier import Classifier
@@ -237,5 +238,5 @@ def test_the_trained_network_is_as_accurate_as_published(
     assert 0.35 < top1 < 0.7
     assert 0.6 < top5 < 0.95
     # 1001 classes, the last map's 256 channels, and the mean and deviation of the colours.
-    assert bytes_of_weights(tmp_path / ZOO / "model.onnx") == pytest.approx(smallest.bytes + 4 * (256 + 1), abs=24)
+    assert bytes_of_weights(model_file(ZOO)) == pytest.approx(smallest.bytes + 4 * (256 + 1), abs=24)
     assert 0 < latency(smallest, seconds=0.01) < 1  # of the trained weights

@@ -186,6 +186,19 @@ def test_version_and_help(tmp_path: Path) -> None:
         assert onelook(verb, "--help", folder=tmp_path).returncode == 0
 
 
+@pytest.mark.parametrize(("closed", "code"), [(">&-", 0), ("2>&-", 0), ("<&- >&- 2>&-", 0), ("2>&- >&-", 2)])
+def test_a_stream_that_is_closed_is_no_traceback(
+    closed: str, code: int, model_file: Make, photos: Path, tmp_path: Path
+) -> None:
+    source = photos if code == 0 else "gone.jpg"
+    arguments = f"detect {source} --model {model_file('v3')} --save json -o out"
+    command = f"{sys.executable} -m onelook {arguments} {closed}"
+    result = subprocess.run(command, shell=True, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    assert result.returncode == code
+    assert result.stderr == ""
+    assert len(json.loads((tmp_path / "out" / "results.json").read_text())["images"]) == (0 if code else 4)
+
+
 def test_ctrl_c_leaves_whole_files_of_what_was_done(model_file: Make, photos: Path, tmp_path: Path) -> None:
     many = tmp_path / "many"
     many.mkdir()

@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 import pytest
 
-from onelook import Classifier
+from onelook import Classifier, loading
 from onelook.cli import main
 from onelook.runtime import terminal
 
@@ -47,7 +47,7 @@ def photos(tmp_path: Path) -> Path:
 
 
 def test_one_picture_gives_a_table_of_its_likeliest_classes_and_no_file(
-    classifier_file: Make, photos: Path, tmp_path: Path
+    classifier_file: Make, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     result = onelook("classify", photos / "0.png", "--model", classifier_file(), folder=tmp_path)
     assert (result.returncode, result.stderr) == (0, "")
@@ -57,10 +57,13 @@ def test_one_picture_gives_a_table_of_its_likeliest_classes_and_no_file(
     assert rows == [[label.name, f"{label.score:.3f}"] for label in expected]
     assert [path.name for path in tmp_path.iterdir()] == ["photos"]
 
-    home = tmp_path / "home" / "mobilenet_v2_1.0_224"  # what is taken where no model is named
-    home.mkdir(parents=True)
-    shutil.copy(classifier_file(), home / "model.onnx")
-    again = onelook("classify", photos / "0.png", folder=tmp_path, ONELOOK_HOME=str(home.parent))
+    monkeypatch.setenv("ONELOOK_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr("onelook.zoo.fetch", lambda name: (Path(name),))
+    monkeypatch.setattr(loading, "convert", lambda *_: None)  # the file is put there by hand
+    kept = loading.model_file("mobilenet_v2_1.0_224")  # what is taken where no model is named
+    kept.parent.mkdir(parents=True)
+    shutil.copy(classifier_file(), kept)
+    again = onelook("classify", photos / "0.png", folder=tmp_path, ONELOOK_HOME=str(tmp_path / "home"))
     assert (again.returncode, again.stdout) == (0, result.stdout)
 
 

@@ -78,6 +78,31 @@ def test_each_content_and_each_set_of_names_has_its_own_place_in_the_cache(
     assert len(set(places)) == len(conversions) == 4
 
 
+def test_a_converter_that_was_mended_converts_again(
+    conversions: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Files, and models by name; a change of a part that does not convert leaves them as they are."""
+    package = tmp_path / "onelook"
+    (package / "export").mkdir(parents=True)
+    (package / "cli").mkdir()
+    monkeypatch.setattr(loading, "__file__", str(package / "loading.py"))
+    monkeypatch.setattr("onelook.zoo.fetch", lambda name: (Path(name),))
+    (tmp_path / "x.tflite").write_text("model")
+
+    def places(code: str, other: str) -> list[Path]:
+        (package / "export" / "suppression.py").write_text(code)
+        (package / "cli" / "detect.py").write_text(other)
+        loading._converter.cache_clear()
+        return [loading.model_file(tmp_path / "x.tflite"), loading.model_file("mobilenet_v2_1.0_224")]
+
+    first = places("wrong", "before")
+    assert places("wrong", "after") == first
+    assert len(conversions) == 2
+    assert not set(first) & set(places("right", "after"))
+    assert len(conversions) == 4
+    loading._converter.cache_clear()
+
+
 def test_a_file_of_names_that_has_changed_is_read_again(
     conversions: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -95,6 +120,18 @@ def test_a_file_of_names_that_has_changed_is_read_again(
         monkeypatch.chdir(tmp_path / word)
         places.add(loading.model_file(path, "own.names"))
     assert len(places) == 2
+
+
+def test_models_are_loaded_by_name_in_any_case(
+    conversions: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("onelook.zoo.fetch", lambda name: (Path(name),))
+    assert loading.model_file("Helmets") == loading.model_file("helmets")
+    assert loading.model_file("MobileNet_v2_1.0_224") == loading.model_file("mobilenet_v2_1.0_224")
+    assert conversions == [Path("mobilenet_v2_1.0_224")]
+    monkeypatch.chdir(tmp_path)
+    Path("helmets").touch()  # a file of that name is that file
+    assert loading.model_file("helmets") == Path("helmets")
 
 
 def test_a_failed_conversion_leaves_nothing_in_the_cache(cache: Path, tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ class DataError(Error):
 
 
 class SourceError(Error):
-    """A picture, folder, video, camera or URL that cannot be read."""
+    """A picture, folder, video, camera or URL that cannot be read, or not be drawn."""
 
 
 class ZooError(Error):

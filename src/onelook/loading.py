@@ -3,9 +3,10 @@
 import hashlib
 import os
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
-from onelook import zoo
+from onelook import __version__, zoo
 from onelook.conversion import Source, convert, need_torch_half
 from onelook.errors import ModelError, ZooError
 from onelook.runtime.choice import open_faster
@@ -20,6 +21,8 @@ KINDS: dict[str, type[Detector | Classifier | Segmenter]] = {
     kind.task: kind for kind in (Detector, Classifier, Segmenter)
 }
 CONVERTED = (".tflite", ".safetensors")  # suffixes of files that hold a whole model
+# Parts of the package that have no share in a conversion, so that a change of theirs leaves the converted files valid.
+APART = frozenset({"benchmarking", "cli", "data", "evaluation", "metrics", "scale", "serve", "training"})
 
 
 def load(
@@ -33,9 +36,10 @@ def load(
     """Load a model: a `Detector`, or a `Classifier` or `Segmenter` where the file says so.
 
     Args:
-        model: the path of a model file; "helmets", which comes with onelook; another name that `onelook models` lists,
-            downloaded and converted at first use; or the path of a .tflite or .safetensors file, or those of a Darknet
-            cfg and its weights, converted at first use. Conversions are kept in the cache.
+        model: the path of a model file; "helmets", which comes with onelook; another name that `onelook models` lists, in
+            upper or lower case, downloaded and converted at first use; or the path of a .tflite or .safetensors file, or
+            those of a Darknet cfg and its weights, converted at first use. Conversions are kept in the cache, and made anew
+            once the code that makes them has changed.
         class_names: for what is converted: "coco", "voc", "imagenet", a file of one name a line, or the names.
         engine, threads, streams, precision: as of `onelook.runtime.model.Model`. With the engine "auto", and as many
             `streams` as threads, both engines are timed at first use where both are installed, which takes one to two
@@ -64,11 +68,12 @@ def model_file(model: Source, class_names: str | Path | Sequence[str] | None = N
         if len(model) != 2:
             raise ModelError(f"expected a cfg and its weights; found {len(model)} files")
         return _converted((Path(model[0]), Path(model[1])), class_names)
-    if str(model) in zoo.EMBEDDED and not os.path.exists(model):
-        return zoo.EMBEDDED[str(model)]
-    if str(model) in zoo.CATALOGUE and not os.path.exists(model):
-        entry = zoo.find(str(model))
-        cached = zoo.cache_directory() / entry.name / "model.onnx"
+    name, is_there = str(model).lower(), os.path.exists(model)
+    if name in zoo.EMBEDDED and not is_there:
+        return zoo.EMBEDDED[name]
+    if name in zoo.CATALOGUE and not is_there:
+        entry = zoo.CATALOGUE[name]
+        cached = zoo.cache_directory() / "converted" / f"{entry.name}-{_converter()}.onnx"
         if not cached.exists():
             need_torch_half()  # before anything is downloaded
             files = zoo.fetch(entry.name)
@@ -80,14 +85,14 @@ def model_file(model: Source, class_names: str | Path | Sequence[str] | None = N
     if path.suffix in (".cfg", ".weights"):
         raise ModelError(f"{path}: a Darknet model is two files; load(({path.with_suffix('.cfg').name!r}, "
                          f"{path.with_suffix('.weights').name!r}))")  # fmt: skip
-    if not os.path.exists(path) and path.suffix != ".onnx":
+    if not is_there and path.suffix != ".onnx":
         zoo.find(str(model))  # says which names are close
     return path
 
 
 def _converted(files: tuple[Path, ...], class_names: str | Path | Sequence[str] | None) -> Path:
     """The model file of others' files in the cache, under a name that follows from their contents."""
-    digest = hashlib.sha256(repr(class_names).encode())
+    digest = hashlib.sha256(f"{_converter()} {class_names!r}".encode())
     names = (Path(class_names),) if isinstance(class_names, str | Path) and os.path.isfile(class_names) else ()
     for path in (*files, *names):
         try:
@@ -99,3 +104,17 @@ def _converted(files: tuple[Path, ...], class_names: str | Path | Sequence[str] 
     if not cached.exists():
         convert(files[0] if len(files) == 1 else (files[0], files[1]), cached, class_names)
     return cached
+
+
+@cache
+def _converter() -> str:
+    """A digest of the code that converts and of the names of classes, as whoever mends them may forget a number: 3 ms.
+
+    The version stands for the code where its text is not installed.
+    """
+    digest = hashlib.sha256(__version__.encode())
+    package = Path(__file__).parent
+    for path in sorted((*package.rglob("*.py"), *package.rglob("*.tsv"))):
+        if path.relative_to(package).parts[0] not in APART:
+            digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]

@@ -1,6 +1,9 @@
+import contextlib
+import itertools
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -10,6 +13,8 @@ from PIL import Image
 
 import onelook
 from onelook import Detections, Detector, Error, ModelError, SourceError
+from onelook.runtime import model, sources
+from onelook.runtime.sources import Picture
 
 Make = Callable[..., Path]
 
@@ -40,7 +45,8 @@ def test_all_kinds_of_one_picture_give_the_same_detections(detector: Detector, f
     path = folder / "3.png"
     expected = detector(photograph(3))
     assert len(expected) > 3
-    for source in (str(path), path, path.read_bytes(), Image.open(path)):
+    data = path.read_bytes()
+    for source in (str(path), path, data, bytearray(data), memoryview(data), Image.open(path)):
         found = detector(source)
         assert isinstance(found, Detections)
         assert_same(found, expected)
@@ -122,6 +128,90 @@ def test_no_more_pictures_are_loaded_than_the_threads_need(detector: Detector) -
     assert threading.active_count() <= before
 
 
+class Work:
+    """Stands in for a future that is done when it is submitted, or only when it is waited for."""
+
+    def __init__(self, result: Callable[[], Any], done: bool) -> None:
+        self._result = result() if done else result
+        self._done = done
+
+    def done(self) -> bool:
+        return self._done
+
+    def result(self) -> Any:
+        return self._result if self._done else self._result()
+
+
+def executor(done: bool) -> type:
+    class Executor(contextlib.AbstractContextManager[Any]):
+        def __init__(self, *_: object) -> None: ...
+
+        def __exit__(self, *_: object) -> None: ...
+
+        def submit(self, work: Callable[..., Any], *arguments: Any) -> Work:
+            return Work(lambda: work(*arguments), done)
+
+        def shutdown(self, **_: object) -> None: ...
+
+    return Executor
+
+
+def test_a_result_does_not_wait_for_pictures_that_are_long_in_coming(
+    detector: Detector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(model, "ThreadPoolExecutor", executor(done=True))
+    found, before = 0, []
+
+    def doorbell() -> Iterator[NDArray[np.uint8]]:
+        for i in range(6):
+            before.append(found)
+            yield photograph(i)
+
+    for _ in detector.stream(doorbell()):
+        found += 1
+    assert before == [0, 1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize(("source", "ahead"), [("0", 3), (["rtsp://camera/live"], 3), ([], 6)])
+def test_pictures_of_a_camera_are_not_taken_before_a_thread_has_time_for_them(
+    source: Any, ahead: int, model_file: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken = 0
+
+    def frames(_: object) -> Iterator[Picture]:
+        nonlocal taken
+        while True:
+            taken += 1
+            yield from sources.pictures(photograph(taken))
+
+    monkeypatch.setattr(model, "pictures", frames)
+    monkeypatch.setattr(model, "ThreadPoolExecutor", executor(done=False))
+    stream = Detector(model_file("v3"), engine="onnxruntime", threads=3).stream(source)
+    next(stream)
+    assert taken == ahead
+
+
+def test_the_source_of_a_stream_is_closed_though_its_error_is_kept(
+    detector: Detector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A camera is free again for the next who asks."""
+    closed = False
+
+    def frames(_: object) -> Iterator[Picture]:
+        nonlocal closed
+        try:
+            yield from sources.pictures("missing.jpg")
+            yield from itertools.cycle(sources.pictures(photograph(0)))
+        finally:
+            closed = True
+
+    monkeypatch.setattr(model, "pictures", frames)
+    with pytest.raises(SourceError) as error:
+        next(detector.stream("x"))
+    assert error.value.__traceback__ is not None
+    assert closed
+
+
 def test_frames_of_a_video_have_numbers_and_times(detector: Detector, tmp_path: Path) -> None:
     path = tmp_path / "clip.avi"
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 10.0, (80, 48))
@@ -143,6 +233,14 @@ def test_thresholds_are_passed_on_and_checked(detector: Detector) -> None:
             detector(image, **wrong)
 
 
+def test_a_detection_of_exactly_the_threshold_is_left_out_and_kept_by_filter(detector: Detector) -> None:
+    found = detector(photograph(0), score_threshold=0.3)
+    score = float(found.scores[len(found) // 2])
+    at_or_above, above = int((found.scores >= score).sum()), int((found.scores > score).sum())
+    assert len(detector(photograph(0), score_threshold=score)) == above < at_or_above
+    assert len(found.filter(score=score)) == at_or_above
+
+
 def test_size_is_for_models_that_take_any(detector: Detector, model_file: Make) -> None:
     dynamic = Detector(model_file("v3", dynamic_size=True), "onnxruntime")
     assert_same(dynamic(photograph(0)), detector(photograph(0)))
@@ -151,11 +249,12 @@ def test_size_is_for_models_that_take_any(detector: Detector, model_file: Make) 
         detector(photograph(0), size=96)
     with pytest.raises(Error, match="multiples of 32"):
         dynamic(photograph(0), size=100)
-    assert len(detector(photograph(0), size=64)) == len(detector(photograph(0)))
+    for size in (64, np.int64(64), (64, np.int32(64))):
+        assert len(detector(photograph(0), size=size)) == len(detector(photograph(0)))
 
 
 def test_cameras_and_live_streams_are_for_stream(detector: Detector) -> None:
-    for source in (0, "0", "rtsp://127.0.0.1/live"):
+    for source in (0, "0", "rtsp://127.0.0.1/live", ["a.jpg", 0], [("tcp://127.0.0.1:1/",)]):
         with pytest.raises(SourceError, match="has no end; use stream"):
             detector(source)
 

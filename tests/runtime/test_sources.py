@@ -166,6 +166,19 @@ def test_a_pattern_gives_what_matches_it_in_order(tmp_path: Path) -> None:
     assert error(none) == f"{tmp_path}/*.jpg: no file or folder matches this pattern"
 
 
+@pytest.mark.parametrize("pattern", ["**", "**/*", "*", "sub*", "**/sub*", "./**/*", "sub/**", "sub/**/"])
+def test_a_pattern_gives_each_picture_once(pattern: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where a folder matches, and what is in it."""
+    saved = ["sub.png", "sub/1.png", "sub/deep/2.png", "sub/deep/sub/3.png"]
+    for name in saved:
+        save(tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    expected = saved[1:] if pattern.startswith("sub/") else saved
+    assert sorted(map(os.path.normpath, names(pattern))) == expected
+    assert count(pattern) == len(expected)
+    assert sorted(names(tmp_path / "**")) == [str(tmp_path / name) for name in saved]
+
+
 def test_a_file_whose_name_looks_like_a_pattern_or_a_camera_is_that_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -287,43 +300,99 @@ def test_a_number_that_no_camera_has_is_refused(number: Any) -> None:
 
 
 class Fake:
-    """Stands in for cv2.VideoCapture: a camera that gives three pictures and breaks."""
+    """Stands in for cv2.VideoCapture: a camera that gives so many pictures, each when it may, and breaks."""
 
-    def __init__(self, *_: object) -> None:
-        self.left, self.released = 3, False
+    def __init__(self, frames: int = 3) -> None:
+        self.frames, self.released = frames, False
+        self.may, self.asked = threading.Semaphore(0), threading.Semaphore(0)
+        self.thread = threading.current_thread()
 
     def get(self, _: int) -> float:
         return -1.0
 
     def read(self) -> tuple[bool, Any]:
-        self.left -= 1
-        time.sleep(0.02)
-        return (True, RED[..., ::-1].copy()) if self.left >= 0 else (False, None)
+        self.thread = threading.current_thread()
+        self.asked.release()
+        self.may.acquire()
+        self.frames -= 1
+        return (True, RED[..., ::-1].copy()) if self.frames >= 0 else (False, None)
+
+    def give(self, count: int) -> None:
+        """Lets it give some more pictures, and waits until all of them were taken."""
+        for _ in range(count):
+            self.asked.acquire()
+            self.may.release()
+        self.asked.acquire()
+        self.asked.release()
 
     def release(self) -> None:
         self.released = True
 
 
-@pytest.mark.parametrize("source", [0, "rtsp://127.0.0.1/live"])
-def test_a_camera_that_stops_is_an_error_after_its_frames(source: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch) -> Fake:
     fake = Fake()
     monkeypatch.setattr(cv2, "VideoCapture", lambda *_: fake)
-    *frames, last = pictures(source)
+    return fake
+
+
+@pytest.mark.parametrize("source", [0, "rtsp://127.0.0.1/live"])
+def test_a_camera_that_stops_is_an_error_after_its_frames(source: Any, fake: Fake) -> None:
+    queue, frames = pictures(source), []
+    for _ in range(3):
+        fake.may.release()
+        frames.append(next(queue))
+    fake.may.release()
+    (last,) = queue
     assert [(item.frame, item.fps) for item in frames] == [(0, None), (1, None), (2, None)]
     assert (frames[2].load() == RED).all()
-    assert frames[0].time == 0
-    assert [item.time for item in frames] == pytest.approx([0, 0.02, 0.04], abs=0.02)
+    assert all(item.time is not None for item in frames)
+    times = [item.time or 0 for item in frames]
+    assert times[0] == 0
+    assert times == sorted(times)
     assert error(last) == f"{last.name}: no more pictures after frame 2"
     assert fake.released
 
 
-def test_a_camera_is_given_back_when_nobody_wants_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    fake = Fake()
-    monkeypatch.setattr(cv2, "VideoCapture", lambda *_: fake)
+@pytest.mark.parametrize("source", ["0", "tcp://127.0.0.1:1/live"])
+def test_who_is_slower_than_a_camera_gets_its_newest_frame(source: str, fake: Fake) -> None:
+    """With its number and the time when it came, not when it was asked for."""
+    fake.frames = 8
+    queue, start = pictures(source), time.monotonic()
+    fake.may.release()
+    assert next(queue).frame == 0
+    fake.asked.acquire()
+    fake.give(5)
+    came = time.monotonic()
+    time.sleep(0.2)
+    item = next(queue)
+    assert item.frame == 5
+    assert item.time is not None
+    assert item.time <= came - start
+    fake.give(2)
+    assert next(queue).frame == 7
+    fake.may.release()
+    assert error(next(queue)) == f"{item.name}: no more pictures after frame 7"
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_nobody_waits_for_ever_for_a_camera_whose_reader_fails(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(sources, "_next", fail)
+    (item,) = pictures(0)
+    assert error(item) == "camera 0: no such camera, or it is in use"
+
+
+def test_a_camera_is_given_back_when_nobody_wants_more(fake: Fake) -> None:
+    fake.frames = 10**6
+    fake.may.release(fake.frames)
     queue = pictures([0])
     next(queue)
-    queue.close()  # type: ignore[attr-defined]
+    queue.close()
     assert fake.released
+    assert not fake.thread.is_alive()
 
 
 def test_a_stream_that_nobody_sends_is_told_quickly() -> None:

@@ -6,6 +6,7 @@ import resource
 import signal
 import subprocess
 import sys
+import tempfile
 import textwrap
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -15,12 +16,12 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from pycocotools import coco
 
-from onelook.errors import Error
+from onelook.errors import Error, SourceError
 from onelook.runtime.classification import Classification
 from onelook.runtime.detections import Detections
 from onelook.runtime.segmentation import Segmentation
@@ -191,6 +192,18 @@ def test_a_drawn_jpeg_is_read_by_pillow_in_the_right_colours_and_quality(tmp_pat
         Image.fromarray(picture.draw()).save(reference, "JPEG", quality=90)
         with Image.open(reference) as same_quality:
             assert image.quantization == same_quality.quantization  # type: ignore[attr-defined]
+
+
+def test_a_picture_that_no_jpeg_can_hold_is_its_own_error_and_the_next_one_is_written(tmp_path: Path) -> None:
+    with open_writer({"jpg", "json"}, tmp_path) as writer:
+        writer.write(found("a.png"))
+        with pytest.raises(SourceError) as error:
+            writer.write(found("wide.png", size=(65_501, 8)))
+        writer.write(found("b.png", size=(65_500, 8)))
+    assert str(error.value) == "wide.png: cannot be drawn: no JPEG can have 65501 × 8 pixels"
+    assert tree(tmp_path) == ["a.jpg", "b.jpg", "results.json"]
+    images = json.loads((tmp_path / "results.json").read_text())["images"]
+    assert [image["source"] for image in images] == ["a.png", "wide.png", "b.png"]
 
 
 # Of classifiers.
@@ -382,6 +395,21 @@ def test_a_camera_that_does_not_know_its_rate_gives_a_video_of_25_frames_a_secon
     assert video_of(tmp_path / "camera 0.mp4")[0] == 25
 
 
+@given(
+    st.floats(0.1, 1000) | st.sampled_from([23.976, 30000 / 1001, 64.9999, 65.537, 119.973, 239.962, 655.04, 999.99])
+)
+@settings(max_examples=30)
+def test_a_video_of_any_rate_is_written(fps: float) -> None:
+    """Slow motion of a phone too, whose rate is an average: 119.973."""
+    with tempfile.TemporaryDirectory() as folder:
+        with open_writer({"jpg"}, folder) as writer:
+            for frame in range(2):
+                writer.write(found("clip.mp4", frame=frame, fps=fps))
+        rate, frames = video_of(Path(folder, "clip.mp4"))
+    assert len(frames) == 2
+    assert rate == pytest.approx(fps, abs=0.002 if fps < 65 else 0.006 if fps < 655 else 0.06)
+
+
 def test_videos_and_pictures_that_follow_each_other_are_kept_apart(tmp_path: Path) -> None:
     with open_writer({"jpg", "yolo"}, tmp_path) as writer:
         for source in ("a/clip.mp4", "b/clip.mp4", "b/clip.mp4"):  # the last one twice
@@ -394,6 +422,20 @@ def test_videos_and_pictures_that_follow_each_other_are_kept_apart(tmp_path: Pat
     videos = [f"{name}.mp4" for name in names]
     assert tree(tmp_path) == sorted([*labels, "labels/clip-4.txt", "clip-4.jpg", *videos])
     assert [len(video_of(tmp_path / video)[1]) for video in videos] == [2, 2, 2, 1]
+
+
+@pytest.mark.parametrize(("source", "frames"), [("camera 0", 8), ("rtsp://camera/live", 8), ("clip.mp4", 3)])
+def test_the_video_of_a_camera_keeps_its_pace_where_frames_were_passed_over(
+    source: str, frames: int, tmp_path: Path
+) -> None:
+    shots = [found(source, size=(320, 240), count=count, frame=frame) for frame, count in ((4, 2), (5, 0), (11, 2))]
+    with open_writer({"jpg"}, tmp_path) as writer:
+        for shot in shots:
+            writer.write(shot)
+    video = video_of(next(tmp_path.iterdir()))[1]
+    assert len(video) == frames
+    order = [0, 1, *[2] * (frames - 2)]
+    assert all(np.abs(video[i].astype(float) - shots[order[i]].draw()).mean() < 6 for i in range(frames))
 
 
 def test_a_stream_that_changes_its_size_stays_one_video(tmp_path: Path) -> None:

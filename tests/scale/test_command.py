@@ -54,14 +54,15 @@ def test_what_is_done_is_reported_and_not_done_again(tmp_path: Path, model_file:
         (("--cluster", "local"), "--cluster needs --output"),
         (("--cluster", "local", "-o", "out", "--save", "coco"), "--save is for one machine"),
         (("--cluster", "local", "-o", "none://x/y"), "error: none://x/y: cannot be opened"),
-        (("--cluster", "mars", "-o", "out"), "must be ray://HOST:PORT, auto or local; found 'mars'"),
+        (("--cluster", "mars", "-o", "file://{folder}/out"), "must be ray://HOST:PORT, auto or local; found 'mars'"),
         (("--cluster", "local", "-o", "out", "--threads", "0"), "threads must be 1 or more; found 0"),
     ],
 )
 def test_what_cannot_be_is_one_line(arguments: tuple[str, ...], error: str, tmp_path: Path, model_file: Make) -> None:
     (tmp_path / "pictures").mkdir()
     (tmp_path / "pictures" / "1.png").touch()
-    result = detect("pictures", "--model", model_file("v3"), *arguments, folder=tmp_path)
+    words = [word.replace("{folder}", str(tmp_path)) for word in arguments]
+    result = detect("pictures", "--model", model_file("v3"), *words, folder=tmp_path)
     assert (result.returncode, result.stderr.count("\n")) == (2, 1), result.stderr
     assert error in result.stderr
 

@@ -57,8 +57,23 @@ def test_parts_hold_every_picture_exactly_once(folder: Path, tmp_path: Path, mod
     parts = listed(job)
     assert list(map(len, parts)) == [3, 1]
     assert list(chain(*parts)) == [str(folder / name) for name in ("z.webp", "a/c/1.png", "b/10.JPG", "b/2.jpg")]
-    job.output.write(part_name(0), b"")
-    assert (job.left(), job.missing()) == (1, [1])
+    job.output.write(part_name(0), to_parquet([failed("x", "y")] * 3, job.digest))
+    assert (job.left(), job.missing(), job.totals()) == (1, [1], (3, 3))
+
+
+def test_a_part_that_lost_its_bytes_is_done_again(folder: Path, tmp_path: Path, model_file: Make) -> None:
+    """All of them, as after a power failure; of one that lost some it is said what to do."""
+    job = scale.prepare([str(folder)], str(tmp_path / "results"), str(model_file("v3")), part=3)
+    data = to_parquet([failed("x", "y")] * 3, job.digest)
+    job.output.write(part_name(0), data)
+    job.output.write(part_name(1), b"")
+    assert (job.left(), job.missing(), job.totals()) == (1, [1], (3, 3))
+    job.output.write(part_name(1), data[:-5])
+    with pytest.raises(
+        Error, match=r"part-0000001\.parquet.*; delete it, and the same command does that part again"
+    ) as error:
+        job.totals()
+    assert "\n" not in str(error.value)
 
 
 @settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -138,6 +153,8 @@ def test_what_cannot_be_done_says_so(folder: Path, tmp_path: Path, model_file: M
         ([str(folder / "z.webp")], "no such folder"),
         ([str(folder), str(folder / "b")], "named twice"),
         ([str(folder), str(folder)], "named twice"),
+        ([str(folder), str(folder / "a" / "loop")], "named twice"),
+        ([str(folder / "a" / "loop" / "b"), str(folder)], "named twice"),
         (["nowhere://bucket/x"], "nowhere://bucket/x: cannot be opened"),
     ):
         with pytest.raises(Error, match=what):
@@ -163,6 +180,7 @@ def test_a_file_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
     (tmp_path / "taken" / "x").touch()
     with pytest.raises(Error, match="cannot write"):
         folder.write("taken", b"3")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["parts", "taken"]
     folder.delete("parts/x")
     folder.delete("parts/x")
     assert not folder.names("parts")

@@ -108,6 +108,10 @@ def test_a_model_is_found_by_its_name_in_any_case():
 def test_an_unknown_name_is_answered_with_the_closest():
     with pytest.raises(ZooError, match=r"'yolo3'.*closest: .*yolov3"):
         find("yolo3")
+    with pytest.raises(ZooError, match=r"'Helmet'.*closest: helmets"):
+        find("Helmet")
+    with pytest.raises(ZooError, match="helmets comes with onelook and is not downloaded"):
+        find("Helmets")
 
 
 @pytest.mark.parametrize("name", ["", "zebra", "x" * 10_000_000, "ünïcode\n"])

@@ -27,8 +27,9 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 def main() -> None:
     """Run the command line. Exits with 2 and one line on stderr after an error the user can put right."""
-    from onelook.runtime.terminal import silence_native_stderr
+    from onelook.runtime.terminal import open_closed_streams, silence_native_stderr
 
+    open_closed_streams()
     silence_native_stderr()
     if isinstance(sys.stdout, io.TextIOWrapper):  # a file name need not be UTF-8; its escapes are JSON's own
         sys.stdout.reconfigure(errors="backslashreplace")

@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Generator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -27,7 +26,7 @@ def classify(
     model: str | None,
     top: int,
     save: str,
-    output: Path | None,
+    output: str | None,
     batch: int,
     engine: str,
     precision: str,

@@ -2,11 +2,9 @@
 
 import contextlib
 import json
-import re
 import sys
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from onelook.cli.show import busy, progress
@@ -16,7 +14,7 @@ from onelook.errors import Error
 def detect_on_cluster(
     cluster: str,
     sources: Sequence[str],
-    output: Path | None,
+    output: str | None,
     model: str,
     settings: tuple[Any, ...],
     threads: int | None,
@@ -34,10 +32,8 @@ def detect_on_cluster(
 
     if output is None:
         raise Error("--cluster needs --output: a folder that all machines see, or s3://BUCKET/PREFIX")
-    # As a path, an address has lost a slash.
-    folder = re.sub(r"^(\w+):/(?!/)", r"\1://", str(output))
     with busy("listing pictures"):
-        job = scale.prepare(sources, folder, model, *settings)
+        job = scale.prepare(sources, output, model, *settings)
         left = job.left()
     pictures, start = 0, time.perf_counter()
     with (

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Generator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -18,7 +17,11 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("sources", nargs=-1, required=True)
 @click.option("--model", help="A model file, or a name that 'onelook models' lists.")
-@click.option("--threshold", type=float, help="Least score, 0 to 1; the model's own by default.")
+@click.option(
+    "--threshold",
+    type=float,
+    help="Leave out objects of this score or a lower one, 0 to 1; the model's own by default.",
+)
 @click.option("--iou", type=float, help="Overlap above which only the better detection stays, 0 to 1.")
 @click.option("--classes", help="Only these, separated by commas: 'person,car'.")
 @click.option("--save", default="jpg", show_default=True, help="What to write: any of jpg,json,coco,yolo,csv, or none.")
@@ -36,7 +39,7 @@ def detect(
     size: int | None,
     cluster: str | None,
     part: int,
-    output: Path | None,
+    output: str | None,
     batch: int,
     engine: str,
     precision: str,

@@ -48,6 +48,7 @@ def models(
 
     With NAME, only the network or model of that name.
     """
+    name = None if name is None else name.lower()
     if layers:
         if measure or pictures:
             raise Error("--measure and --pictures do not go with --layers")
@@ -57,6 +58,8 @@ def models(
         raise Error("--alpha and --size go with --layers")
     from onelook import zoo
 
+    if name in zoo.EMBEDDED:
+        raise Error(f"{name} comes with onelook; 'onelook info {name}' says what it is")
     trained = [model for model in zoo.CATALOGUE.values() if name in (None, model.name)]
     if trained and name is not None:
         if measure or pictures:
@@ -92,10 +95,10 @@ def models(
 def _check(name: str | None) -> None:
     """Raises Error for a name of neither network nor model."""
     from onelook.backbones import ARCHITECTURES
-    from onelook.zoo import CATALOGUE
+    from onelook.zoo import CATALOGUE, EMBEDDED
 
     if name is not None and name not in ARCHITECTURES:
-        close = difflib.get_close_matches(name[:64], [*ARCHITECTURES, *CATALOGUE], cutoff=0.5)
+        close = difflib.get_close_matches(name[:64], [*ARCHITECTURES, *CATALOGUE, *EMBEDDED], cutoff=0.5)
         hint = f"closest: {', '.join(close)}" if close else "see 'onelook models'"
         raise Error(f"no network or model named {name[:64]!r}; {hint}")
 

@@ -28,7 +28,7 @@ OnError = Callable[[SourceError], None]
 def run_options(command: Callable[..., int]) -> Callable[..., int]:
     """The options of these verbs, behind those that they have of their own."""
     options = (
-        click.option("--output", "-o", type=path_type, help="Folder to write to; runs/VERB-1, -2, ... by default."),
+        click.option("--output", "-o", help="Folder to write to; runs/VERB-1, -2, ... by default."),
         click.option(
             "--batch", type=int, default=1, show_default=True, help="Pictures a run; more than 1 pays on a GPU."
         ),
@@ -101,8 +101,10 @@ class Report(Generic[Found]):
         """Print what was found in all pictures."""
         raise NotImplementedError
 
-    def summary(self, files: list[Path], folder: Path, errors: list[SourceError]) -> None:
-        """Print the end, the files, and the errors."""
+    def summary(
+        self, files: list[Path], folder: Path, errors: list[SourceError], undrawn: Sequence[SourceError] = ()
+    ) -> None:
+        """Print the end, the files, and the errors: of pictures that could not be read, and of those not drawn."""
         if not self._as_json:
             if self.pictures:
                 self.end()
@@ -110,7 +112,7 @@ class Report(Generic[Found]):
                 print(files[0])
             elif files:
                 print(f"{len(files)} files in {folder}")
-        for error in errors:
+        for error in (*errors, *undrawn):
             print(f"error: {error}", file=sys.stderr)
         if len(errors) > 1 or (errors and self.pictures):
             print(f"{len(errors)} of {len(errors) + self.pictures} pictures could not be read", file=sys.stderr)
@@ -121,43 +123,58 @@ def run(
     sources: Sequence[str],
     total: int | None,
     formats: Sequence[str],
-    output: Path | None,
+    output: str | None,
     report: Report[Found],
 ) -> int:
     """Take the results of a stream to the screen and into files, until it ends or Ctrl-C; gives the exit code."""
     from onelook.runtime.writers import open_writer, run_folder
 
     errors: list[SourceError] = []
-    results = stream(errors.append)
-    folder = output or (run_folder(name=report.task) if formats else Path())
-    start = time.perf_counter()
-    with (
-        open_writer(formats, folder, sources, report.task) as writer,
-        progress(total, report.shows_progress) as step,
-        contextlib.closing(results),
-        stoppable() as stop,
-    ):
-        for found in results:
-            writer.write(found)
-            report.add(found)
-            step()
+    undrawn: list[SourceError] = []
+    with stoppable() as stop:
+
+        def on_error(error: SourceError) -> None:
+            errors.append(error)
             if stop.is_set():
-                break
+                raise _Stopped
+
+        results = stream(on_error)
+        folder = Path(output) if output else run_folder(name=report.task) if formats else Path()
+        start = time.perf_counter()
+        with (
+            open_writer(formats, folder, sources, report.task) as writer,
+            progress(total, report.shows_progress) as step,
+            contextlib.suppress(_Stopped),
+            contextlib.closing(results),
+        ):
+            for found in results:
+                try:
+                    writer.write(found)
+                except SourceError as error:
+                    undrawn.append(error)
+                report.add(found)
+                step()
+                if stop.is_set():
+                    break
     report.seconds = time.perf_counter() - start
     files = writer.files
     if not report.pictures and formats and output is None:
         shutil.rmtree(folder)
         files = []
-    report.summary(files, folder, errors)
+    report.summary(files, folder, errors, undrawn)
     if stop.is_set():
         print(f"interrupted; the files hold the {report.pictures} pictures done until then", file=sys.stderr)
         return 130
-    if not errors:
+    if not errors and not undrawn:
         return 0
     return 1 if report.pictures else 2
 
 
-def parse_formats(save: str, task: str, output: Path | None) -> list[str]:
+class _Stopped(Exception):  # noqa: N818 - it is no error
+    """Ctrl-C or SIGTERM, heeded where a picture failed."""
+
+
+def parse_formats(save: str, task: str, output: str | None) -> list[str]:
     """The formats that --save names. Raises Error for one that the task does not have, and for --output without any."""
     from onelook.runtime.writers import check_formats
 

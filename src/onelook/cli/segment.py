@@ -2,7 +2,6 @@
 
 from collections import defaultdict
 from collections.abc import Generator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -20,7 +19,11 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("sources", nargs=-1, required=True)
 @click.option("--model", required=True, help="A model file, of classes of pixels or of objects with masks.")
-@click.option("--threshold", type=float, help="Least score of an object, 0 to 1; the model's own by default.")
+@click.option(
+    "--threshold",
+    type=float,
+    help="Leave out objects of this score or a lower one, 0 to 1; the model's own by default.",
+)
 @click.option(
     "--save",
     default="jpg",
@@ -33,7 +36,7 @@ def segment(
     model: str,
     threshold: float | None,
     save: str,
-    output: Path | None,
+    output: str | None,
     batch: int,
     engine: str,
     precision: str,

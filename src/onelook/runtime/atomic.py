@@ -1,19 +1,17 @@
 """Files that are there whole or not at all: written beside their place under a hidden name, then renamed."""
 
-import itertools
-import os
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from onelook.errors import Error
 
-_number = itertools.count()
-
 
 def beside(path: Path) -> Path:
     """A hidden name in the folder of `path` that no other file, thread or process uses; with the suffix of `path`."""
-    return path.with_name(f".onelook-{os.getpid()}-{next(_number)}{path.suffix}")
+    # Not the number of the process: two containers that share a folder both have a process 1.
+    return path.with_name(f".onelook-{uuid.uuid4().hex}{path.suffix}")
 
 
 @contextmanager

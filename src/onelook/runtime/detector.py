@@ -5,13 +5,15 @@ from collections.abc import Callable, Generator
 from functools import partial
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from onelook.errors import Error, ModelError, SourceError
 from onelook.runtime.detections import Detections
 from onelook.runtime.masks import Masks
 from onelook.runtime.model import Model, check_batch, collect, load_pictures
 from onelook.runtime.resize import Placement
 from onelook.runtime.session import Session
-from onelook.runtime.sources import Picture, pictures
+from onelook.runtime.sources import Picture
 
 
 class _Settings(NamedTuple):
@@ -43,7 +45,7 @@ class Detector(Model[Detections]):
             source: a path, URL, bytes, RGB array uint8 [H, W, 3] or PIL image gives one `Detections`; a list of those,
                 a folder, a pattern or a video gives a list of them. See `onelook.runtime.sources.pictures`; for long
                 and endless sources see `stream`.
-            score_threshold: detections below are left out, 0..1; the model's own by default.
+            score_threshold: detections at or below are left out, 0..1; the model's own by default.
             iou_threshold: of two detections of a class that overlap more, the better stays, 0..1.
             size: of the input, (height, width) or the side of a square, for a model file that takes any.
 
@@ -70,7 +72,7 @@ class Detector(Model[Detections]):
             batch, on_error, keep_images: as of `Model.stream`.
         """
         work = partial(self._run, settings=self._settings(score_threshold, iou_threshold, size))
-        return self._stream(pictures(source), work, check_batch(batch), on_error, keep_images)
+        return self._stream(source, work, check_batch(batch), on_error, keep_images)
 
     def batch(
         self,
@@ -124,7 +126,7 @@ class Detector(Model[Detections]):
                 raise Error(f"{name} must be from 0 to 1; found {value}")
         if size is None:
             return _Settings(score, iou, self.info.size)
-        height, width = (size, size) if isinstance(size, int) else size
+        height, width = (size, size) if isinstance(size, (int, np.integer)) else size
         if (height, width) != self.info.size and not self.info.dynamic_size:
             own = "x".join(map(str, reversed(self.info.size)))
             raise Error(f"{self._path}: takes pictures of {own} alone; convert it with --dynamic-size to choose others")

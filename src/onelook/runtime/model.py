@@ -4,8 +4,9 @@ import itertools
 import threading
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -92,7 +93,9 @@ class Model(ABC, Generic[Result]):
     ) -> Generator[Result]:
         """The results of picture after picture, in order and in constant memory.
 
-        Pictures are decoded and looked at in threads while the caller works on earlier ones.
+        Pictures are decoded and looked at in threads while the caller works on earlier ones. A result that is there waits
+        for one more picture at most, however slowly they come. Of a camera or live stream the newest frame is taken whenever
+        a thread has time for it; the frames between are passed over.
 
         Args:
             source: as of a call; endless sources too.
@@ -104,7 +107,7 @@ class Model(ABC, Generic[Result]):
                 picture reads it again to be drawn. A large JPEG is decoded no larger than the model needs, which for
                 the photographs of a phone is several times as fast; one that is held is decoded in full besides.
         """
-        return self._stream(pictures(source), self._run, check_batch(batch), on_error, keep_images)
+        return self._stream(source, self._run, check_batch(batch), on_error, keep_images)
 
     def batch(self, some: list[Picture], session: Session) -> list[Result | SourceError]:
         """One run of the model over some pictures, which the results do not hold.
@@ -139,7 +142,7 @@ class Model(ABC, Generic[Result]):
 
     def _stream(
         self,
-        queue: Iterator[Picture],
+        source: Any,
         work: Work,
         batch: int,
         on_error: Callable[[SourceError], None] | None,
@@ -150,12 +153,15 @@ class Model(ABC, Generic[Result]):
         # waits for the slowest part. Measured in benchmarks/end_to_end.py.
         session = self.session(self.threads)
         batch = session.info.batch or batch
+        ahead = (1 if is_endless(source) else 2) * self.threads  # a live picture grows old while it waits for a thread
         pending: deque[Future[list[Result | SourceError]]] = deque()
-        with ThreadPoolExecutor(self.threads, "onelook") as executor:
+        with closing(pictures(source)) as queue, ThreadPoolExecutor(self.threads, "onelook") as executor:
             try:
                 while True:
-                    while len(pending) < 2 * self.threads and (some := list(itertools.islice(queue, batch))):
+                    while len(pending) < ahead and (some := list(itertools.islice(queue, batch))):
                         pending.append(executor.submit(work, session, some, keep_images))
+                        if pending[0].done():  # the next picture may be long in coming
+                            break
                     if not pending:
                         return
                     for result in pending.popleft().result():

@@ -4,10 +4,13 @@ import glob
 import os
 import re
 import stat
+import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any, NoReturn
 
 import cv2
@@ -43,17 +46,19 @@ class Picture:
     load: Callable[[], Pixels]
     """RGB uint8 [H, W, 3]; raises SourceError where it cannot be read. May be called in any thread, more than once."""
     frame: int | None = None
-    """The number of the frame in its video or camera stream, from 0."""
+    """The number of the frame in its video, from 0; of a camera or live stream, among all that it sent."""
     time: float | None = None
-    """Seconds since the start of the video, or since the camera's first frame."""
+    """Seconds since the start of the video; of a camera, when the frame came after its first one."""
     fps: float | None = None
     """Frames a second of the video or camera, where it says."""
     data: Callable[[], bytes] | None = None
     """The bytes of its file, where it has one; raises and may be called as `load`."""
 
 
-def pictures(source: Source) -> Iterator[Picture]:
+def pictures(source: Source) -> Generator[Picture]:
     """The pictures of a source, in order, found and decoded only as they are asked for.
+
+    Of a camera or live stream it is the newest frame that is given: those that came since the one before are passed over.
 
     Args:
         source: one of
@@ -61,7 +66,8 @@ def pictures(source: Source) -> Iterator[Picture]:
             - a picture or video file; by its suffix a video (`VIDEO_SUFFIXES`), and with any other a picture;
             - a folder: its pictures and videos by their suffix, sorted by name, then those of its subfolders; hidden
               ones are left out, links to folders are followed, no folder is entered twice;
-            - a pattern as in a shell, where no file has that name: "day?/*.jpg", "photos/**/*.png";
+            - a pattern as in a shell, where no file has that name: "day?/*.jpg", "photos/**/*.png"; of a folder that
+              matches, its pictures, each once;
             - the http(s) URL of a picture or video, or that of a stream (rtsp://...);
             - a camera's number: an int, or a string where no file has that name;
             - a picture file's bytes; an array or PIL image as `picture.to_rgb` takes it;
@@ -106,7 +112,7 @@ def count(source: Source) -> int | None:
 
 def is_single(source: Source) -> bool:
     """Whether a source names one picture or one video, not several."""
-    if isinstance(source, (bytes, np.ndarray)) or picture.is_pil(source):
+    if isinstance(source, (bytes, bytearray, memoryview, np.ndarray)) or picture.is_pil(source):
         return True
     if not isinstance(source, (str, os.PathLike)):
         return False
@@ -116,13 +122,20 @@ def is_single(source: Source) -> bool:
 
 
 def is_endless(source: Source) -> bool:
-    """Whether a source is a camera or a live stream."""
+    """Whether a source is a camera or a live stream, or a list with one."""
+    if isinstance(source, (list, tuple)):
+        return any(map(is_endless, source))
     found: Picture | _Video | None = None
     if isinstance(source, str):
         found = _address(source)
     elif isinstance(source, (int, np.integer)):
         found = _camera(int(source))
     return isinstance(found, _Video) and found.live
+
+
+def is_live(name: str) -> bool:
+    """Whether pictures of that name are frames of a camera or live stream."""
+    return _scheme(name) in STREAM_SCHEMES or bool(re.fullmatch("camera [0-9]+", name))
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +162,7 @@ class _Video:
                 return
         capture = self._open()
         try:
-            yield from self._read(capture)
+            yield from self._read_live(capture) if self.live else self._read(capture)
         finally:
             capture.release()
 
@@ -172,25 +185,79 @@ class _Video:
     def _read(self, capture: cv2.VideoCapture) -> Iterator[Picture]:
         fps = _sane(capture.get(cv2.CAP_PROP_FPS))
         length = _sane(capture.get(cv2.CAP_PROP_FRAME_COUNT))
-        number, seconds, start = 0, 0.0, time.monotonic()
+        number, seconds = 0, 0.0
         while (frame := _next(capture)) is not None:
-            if number == 0:
-                start = time.monotonic()
-            elif self.live:
-                seconds = time.monotonic() - start
-            else:  # some formats' frames bear no time
+            if number:  # some formats' frames bear no time
                 seconds = _sane(capture.get(cv2.CAP_PROP_POS_MSEC) / 1000) or (number / fps if fps else 0.0)
             yield Picture(self.name, partial(_rgb, frame), number, seconds, fps)
             number += 1
         if number == 0:
-            what = "no such camera, or it is in use" if isinstance(self.target, int) else "no video that can be read"
-            yield _broken(self.name, what)
-        elif self.live:
-            yield _broken(self.name, f"no more pictures after frame {number - 1}")
+            yield _broken(self.name, "no video that can be read")
         # The number of frames may be a guess where their rate varies, so the time must tell the same.
         elif fps and length and number < 0.9 * length and seconds + 1 / fps < 0.9 * length / fps:
             what = f"the video stops after {seconds:.1f} of {length / fps:.1f} seconds; it is damaged or cut short"
             yield _broken(self.name, what)
+
+    def _read_live(self, capture: cv2.VideoCapture) -> Iterator[Picture]:
+        fps = _sane(capture.get(cv2.CAP_PROP_FPS))
+        newest = _Newest(capture)
+        try:
+            for frame, number, seconds in newest:
+                yield Picture(self.name, partial(_rgb, frame), number, seconds, fps)
+        finally:
+            newest.close()
+        if newest.count:
+            yield _broken(self.name, f"no more pictures after frame {newest.count - 1}")
+        else:
+            what = "no such camera, or it is in use" if isinstance(self.target, int) else "no video that can be read"
+            yield _broken(self.name, what)
+
+
+class _Newest:
+    """The newest frame of a camera or stream, its number and its time, again and again until there are no more.
+
+    A thread takes every frame when it comes. Left to wait until they are wanted, frames would queue up on their way, and a
+    model slower than the camera would look further and further into the past.
+    """
+
+    def __init__(self, capture: cv2.VideoCapture) -> None:
+        self.count = 0
+        """Of the frames that came."""
+        self._capture = capture
+        self._newest: deque[tuple[Pixels, int, float]] = deque(maxlen=1)
+        self._changed = threading.Condition()
+        self._closed = self._ended = False
+        self._thread = threading.Thread(target=self._take, name="onelook-live", daemon=True)
+        self._thread.start()
+
+    def __iter__(self) -> Iterator[tuple[Pixels, int, float]]:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._newest or self._ended)
+                if not self._newest:
+                    return
+                found = self._newest.pop()
+            yield found
+
+    def close(self) -> None:
+        """Ends the thread, after the frame that it waits for."""
+        self._closed = True
+        self._thread.join()
+
+    def _take(self) -> None:
+        start = 0.0
+        try:
+            while not self._closed and (frame := _next(self._capture)) is not None:
+                now = time.monotonic()
+                start = start if self.count else now
+                with self._changed:
+                    self._newest.append((frame, self.count, now - start))
+                    self.count += 1
+                    self._changed.notify()
+        finally:  # whatever happens, nobody waits for ever
+            with self._changed:
+                self._ended = True
+                self._changed.notify()
 
 
 def _items(source: Source, index: int | None = None) -> Iterator[Picture | _Video]:
@@ -245,8 +312,12 @@ def _path(path: str) -> Iterator[Picture | _Video]:
         yield _file(path)
     else:
         matches = sorted(glob.iglob(path, recursive=True))
-        for match in matches:
-            yield from _path(match)
+        folders = set[Path]()
+        for match in map(Path, matches):
+            if folders.isdisjoint(match.parents):  # else it has come with the folder that it lies in
+                if stat.S_ISDIR(_mode(str(match))):
+                    folders.add(match)
+                yield from _path(str(match))
         if not matches:
             yield _broken(path, "no file or folder matches this pattern")
 

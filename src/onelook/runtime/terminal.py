@@ -4,6 +4,16 @@ import os
 import sys
 
 
+def open_closed_streams() -> None:
+    """Gives standard streams that were closed (`onelook ... >&-`) the null device: the next file would take their place.
+
+    For a program, at its start.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, errors="backslashreplace"))  # noqa: SIM115 - for good
+
+
 def silence_native_stderr() -> None:
     """Keep the terminal for Python: what libraries in C print to descriptor 2 goes nowhere, `sys.stderr` stays.
 

@@ -20,14 +20,17 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from onelook.errors import Error
+from onelook.errors import Error, SourceError
 from onelook.runtime import atomic
 from onelook.runtime.classification import Classification
 from onelook.runtime.detections import Detections
+from onelook.runtime.picture import shown
 from onelook.runtime.result import Result, encode
 from onelook.runtime.segmentation import Segmentation
+from onelook.runtime.sources import is_live
 
 DEFAULT_FPS = 25.0
+JPEG_SIDE = 65_500  # libjpeg's own limit, in pixels
 
 
 def run_folder(parent: str | Path = "runs", name: str = "detect") -> Path:
@@ -114,6 +117,7 @@ class Writer:
         """Adds one picture, or the next frame of a video, to the files of every format.
 
         Raises:
+            SourceError: this picture cannot be drawn; all files but the drawn one have it, and the next can be written.
             Error: a file cannot be written (disk full, ...), or there is no picture to draw on.
         """
         name = self._names.name(result.source, result.frame)
@@ -370,13 +374,17 @@ class _Maps(_Files):
 
 
 class _Pictures:
-    """NAME.jpg: the picture with what was found; NAME.mp4 of the frames of a video or camera."""
+    """NAME.jpg: the picture with what was found; NAME.mp4 of the frames of a video or camera.
+
+    In the place of a camera's frames that were passed over stands the next one, so that the video keeps their pace.
+    """
 
     paths: ClassVar[tuple[str, ...]] = ("{}.jpg", "{}.mp4")
 
     def __init__(self, folder: Path, files: list[str]) -> None:
         self._folder, self._files = folder, files
         self._video: _Video | None = None
+        self._frame = 0  # the last one
 
     def write(self, result: Result, name: str) -> None:
         image = result.draw()
@@ -384,6 +392,9 @@ class _Pictures:
         if self._video and self._video.path != path:
             self.close()
         if result.frame is None:
+            if max(image.shape) > JPEG_SIDE:
+                size = f"{result.width} × {result.height}"
+                raise SourceError(f"{shown(result.source)}: cannot be drawn: no JPEG can have {size} pixels")
             _make_folder(path.parent)
             atomic.write(path, encode(image, path))
             self._files.append(str(path))
@@ -391,7 +402,9 @@ class _Pictures:
             if not self._video:
                 _make_folder(path.parent)
                 self._video = _Video(path, result.fps, result.width, result.height)
-            self._video.write(image)
+                self._frame = result.frame - 1
+            self._video.write(image, result.frame - self._frame if is_live(result.source) else 1)
+            self._frame = result.frame
 
     def close(self) -> None:
         if self._video:
@@ -415,16 +428,20 @@ class _Video:
         self._size = (width, height)
         self._frames = 0
         fps = fps if fps and 0.1 <= fps <= 1000 else DEFAULT_FPS
+        # OpenCV makes a fraction of it, of up to three decimals, and MPEG-4 takes no part of one above 65535.
+        fps = round(fps, 3 if fps < 65 else 2 if fps < 655 else 1)
         self._writer = cv2.VideoWriter(str(self._temporary), cv2.VideoWriter.fourcc(*"mp4v"), fps, self._size)
         if not self._writer.isOpened():
             self._temporary.unlink(missing_ok=True)
             raise Error(f"cannot write {path}: no video of {width} × {height} pixels can be written there")
 
-    def write(self, image: NDArray[np.uint8]) -> None:
-        """Adds a frame, RGB uint8 [H, W, 3]."""
+    def write(self, image: NDArray[np.uint8], times: int = 1) -> None:
+        """Adds a frame, RGB uint8 [H, W, 3], so many times."""
         bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
-        self._writer.write(cv2.resize(bgr, self._size, interpolation=cv2.INTER_AREA))  # a copy where the size is right
-        self._frames += 1
+        frame = cv2.resize(bgr, self._size, interpolation=cv2.INTER_AREA)  # a copy where the size is right
+        for _ in range(times):
+            self._writer.write(frame)
+        self._frames += times
 
     def close(self) -> None:
         """Completes the file. Raises Error where that fails: the writer tells nobody of a full disk, so this looks."""

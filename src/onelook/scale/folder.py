@@ -1,5 +1,6 @@
 """Folders of pictures and of results: on a disk, or prefixes of an object store, through `pyarrow.fs`."""
 
+import contextlib
 import os
 import time
 import uuid
@@ -117,10 +118,10 @@ class Folder:
             raise SourceError(f"{name}: too large for a picture; it may have {MAX_FILE} bytes")
         return data
 
-    def names(self, below: str) -> list[str]:
-        """The names of the files in a folder below it; none where that is not there."""
+    def names(self, below: str, least: int = 0) -> list[str]:
+        """The names of the files of so many bytes or more in a folder below it; none where that is not there."""
         found = self.files.get_file_info(FileSelector(f"{self.path}/{below}", allow_not_found=True))
-        return [entry.base_name for entry in found if entry.type == FileType.File]
+        return [entry.base_name for entry in found if entry.type == FileType.File and entry.size >= least]
 
     def read(self, name: str) -> bytes | None:
         """A file in it, None where that is not there. Raises Error."""
@@ -144,9 +145,15 @@ class Folder:
                 self.files.create_dir(folder)
             with self.files.open_output_stream(written) as stream:
                 stream.write(data)
+            if not self.scheme:  # else after a power failure the name may be there without the bytes
+                with open(written, "rb+") as file:
+                    os.fsync(file)
             if written != path:
                 self.files.move(written, path)
         except OSError as error:
+            if written != path:
+                with contextlib.suppress(OSError):
+                    self.files.delete_file(written)
             raise Error(f"cannot write {self}/{name}: {reason(error)}") from None
 
     def delete(self, name: str) -> None:

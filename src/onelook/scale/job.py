@@ -1,13 +1,14 @@
 """A job: pictures that are listed once, cut into parts, and what they are to be looked at with.
 
 In the folder of results, `pictures.parquet` is the list, a row group a part, and `job.json`, which is written last, says
-what the job is. A part is done when `parts/part-NNNNNNN.parquet` is there.
+what the job is. A part is done when `parts/part-NNNNNNN.parquet` is there, and long enough to be one.
 """
 
 import dataclasses
 import hashlib
 import itertools
 import json
+import os
 import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ from onelook.scale.table import SCHEMA
 
 FORMAT = "onelook-job/1"
 MANIFEST, LIST, PARTS = "job.json", "pictures.parquet", "parts"
+LEAST = 12  # bytes of a Parquet file: its name at both ends, and a length
 _LIST = pa.schema([pa.field("source", pa.int32()), pa.field("path", pa.string())])
 
 
@@ -63,9 +65,12 @@ class Job:
 
     def missing(self) -> list[int]:
         """The numbers of the parts that are not done."""
-        found = (re.fullmatch(r"part-([0-9]{7,})\.parquet", name) for name in self.output.names(PARTS))
-        done = {int(match[1]) for match in found if match}
+        done = self._done()
         return [number for number in range(self.parts) if number not in done]
+
+    def _done(self) -> set[int]:
+        found = (re.fullmatch(r"part-([0-9]{7,})\.parquet", name) for name in self.output.names(PARTS, LEAST))
+        return {int(match[1]) for match in found if match}
 
     def left(self) -> int:
         """How many pictures the missing parts have."""
@@ -74,15 +79,16 @@ class Job:
 
     def totals(self) -> tuple[int, int]:
         """Pictures and failures in the results: a look at one column of all files. Raises Error for one that is damaged."""
-        if not self.output.names(PARTS):
+        files = [f"{self.output.path}/{part_name(number)}" for number in sorted(self._done())]
+        if not files:
             return 0, 0
         try:
-            results = pyarrow.dataset.dataset(
-                f"{self.output.path}/{PARTS}", SCHEMA, "parquet", filesystem=self.output.files
-            )
+            results = pyarrow.dataset.dataset(files, SCHEMA, "parquet", filesystem=self.output.files)
             return results.count_rows(), results.count_rows(filter=pyarrow.dataset.field("error").is_valid())
         except (OSError, pa.ArrowInvalid) as error:
-            raise Error(f"{self.output}/{PARTS}: a file is damaged: {str(error).splitlines()[0]}") from None
+            what = str(error).splitlines()[0].rstrip(".")
+            hint = "delete it, and the same command does that part again"
+            raise Error(f"{self.output}/{PARTS}: a file is damaged: {what}; {hint}") from None
 
 
 def part_name(number: int) -> str:
@@ -170,11 +176,12 @@ class PartReader:
 
 def _folders(sources: Sequence[str]) -> list[Folder]:
     folders = [Folder.open(source) for source in sources]
+    places = [os.path.join(str(folder) if folder.scheme else os.path.realpath(folder.path), "") for folder in folders]
     for i, folder in enumerate(folders):
         if not folder.exists():
             raise Error(f"{folder}: no such folder; a cluster detects in folders and prefixes of object stores")
-        for other in folders[:i] + folders[i + 1 :]:
-            if f"{folder}/".startswith(f"{other}/"):
+        for j, other in enumerate(folders):
+            if i != j and places[i].startswith(places[j]):
                 raise Error(f"{folder}: is named twice, itself or in {other}")
     return folders
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from onelook.zoo.cache import cache_directory, is_complete
-from onelook.zoo.catalogue import CATALOGUE, Published, PublishedTop, RemoteFile, ZooModel, find
+from onelook.zoo.catalogue import CATALOGUE, EMBEDDED, Published, PublishedTop, RemoteFile, ZooModel, find
 
 __all__ = [
     "CATALOGUE",
@@ -17,9 +17,6 @@ __all__ = [
     "fetch",
     "find",
 ]
-
-# Model files that come with onelook, by name; beside each lies its card.
-EMBEDDED = {"helmets": Path(__file__).with_name("helmets.onnx")}
 
 
 def at_hand(name: str) -> bool:

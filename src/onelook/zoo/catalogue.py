@@ -7,7 +7,7 @@ pinned to a commit. The size of weights follows from their cfg (4 bytes a number
 
 import difflib
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
 from onelook.errors import ZooError
@@ -246,17 +246,22 @@ _MODELS = (
 
 CATALOGUE = {model.name: model for model in _MODELS}
 
+# Model files that come with onelook, by name; beside each lies its card.
+EMBEDDED = {"helmets": Path(__file__).with_name("helmets.onnx")}
+
 
 def find(name: str) -> ZooModel:
     """The model of this name, upper or lower case.
 
     Raises:
-        ZooError: there is none; the message lists the closest names.
+        ZooError: there is none to be downloaded; the message lists the closest names of all that can be loaded.
     """
     if model := CATALOGUE.get(name.lower()):
         return model
-    name = name[:64]  # what follows takes time and room that grow with its length
-    close = difflib.get_close_matches(name.lower(), CATALOGUE, cutoff=0.5)
+    if name.lower() in EMBEDDED:
+        raise ZooError(f"{name.lower()} comes with onelook and is not downloaded; see 'onelook info {name.lower()}'")
+    name, known = name[:64], [*EMBEDDED, *CATALOGUE]  # what follows takes time and room that grow with its length
+    close = difflib.get_close_matches(name.lower(), known, cutoff=0.5)
     raise ZooError(
-        f"no model named {name!r} in the zoo; {'closest' if close else 'known'}: {', '.join(close or CATALOGUE)}"
+        f"no model named {name!r} in the zoo; {'closest' if close else 'known'}: {', '.join(close or known)}"
     )
