@@ -63,8 +63,8 @@ def convert(
         size: of the input, (height, width) or the side of a square; the source's by default.
         dynamic_size: let the file of a detector take every multiple of 32.
         batch: pictures a run; any number by default.
-        resize: "letterbox", "stretch" or "crop". Detectors were trained on letterboxed pictures, but YOLOv1 on
-            stretched ones; classifiers on crops.
+        resize: "letterbox", "stretch" or "crop". By default as the network was trained: detectors of Darknet as
+            `onelook.darknet.Darknet.letterboxed` says, others as their file does; classifiers on crops.
         score_threshold, iou_threshold: the defaults that go into the file of a detector, 0..1; 0.25 and 0.45, but 0.5 of
             one that onelook trained, as it was measured with that.
         half: store the weights in half precision, in half the bytes; they are computed with in float32.
@@ -190,7 +190,7 @@ def _darknet_detector(network: "Darknet", files: tuple[str | Path, str | Path], 
         network.size,
         dynamic_size=wanted.dynamic_size,
         batch=wanted.batch,
-        resize=wanted.resize or ("stretch" if network.heads[0].kind == "detection" else "letterbox"),
+        resize=wanted.resize or ("letterbox" if network.letterboxed else "stretch"),
         sampling="darknet",
         diou_beta=network.diou_beta,
         parameters=network.parameters_count,

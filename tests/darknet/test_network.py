@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from networks import DETECTORS, TREE
 from onelook import DarknetError
-from onelook.darknet import Darknet
+from onelook.darknet import Darknet, read_cfg
 
 Shared = Callable[[str], Path]
 
@@ -65,6 +65,29 @@ def test_weights_are_as_many_as_in_the_published_files(shared: Shared, name: str
     )
     assert (model.parameters_count + statistics) * 4 + header == size
     assert model.parameters_count == sum(parameter.numel() for parameter in model.parameters())
+
+
+LETTERBOXED = ("yolov2", "yolov2-tiny", "yolov2-voc", "yolov3", "yolov3-spp", "yolov3-tiny", "yolo9000")
+STRETCHED = ("yolov1", "yolov1-tiny", "yolov4", "yolov4-tiny")
+
+
+def test_pictures_are_letterboxed_where_darknet_does(shared: Shared) -> None:
+    for names, letterboxed in ((LETTERBOXED, True), (STRETCHED, False)):
+        for name in names:
+            cfg = read_cfg(shared(f"cfg/{name}.cfg"))
+            if name == "yolo9000":  # its tree is not there
+                del cfg.layers[-1].options["tree"]
+            assert Darknet(cfg, device="meta").letterboxed == letterboxed, name
+    for cfg in shared("weights/darknet").glob("*.cfg"):
+        assert not Darknet(cfg, device="meta").letterboxed, cfg
+
+
+@pytest.mark.parametrize("kind", DETECTORS)
+def test_a_network_that_says_so_is_letterboxed_or_stretched(tmp_path: Path, kind: str) -> None:
+    for says in (False, True):
+        text = DETECTORS[kind].replace("[net]", f"[net]\nletter_box={says:d}")
+        assert network(tmp_path, text, "meta").letterboxed == says
+    assert network(tmp_path, DETECTORS[kind], "meta").letterboxed == (kind in ("v2", "tree", "v3"))
 
 
 def test_every_row_has_the_shape_that_its_module_gives(tmp_path: Path) -> None:

@@ -106,7 +106,7 @@ def test_both_engines_read_the_same_metadata(model_file: Make) -> None:
 def test_the_picture_between_the_bars_sets_the_scale_of_diou(model_file: Make, darknet_files: Files) -> None:
     """Darknet measures the distance of boxes relative to the picture, so bars change what is suppressed."""
     network = darknet.load(*darknet_files("v4"))
-    session = open_session(model_file("v4"), "onnxruntime")
+    session = open_session(model_file("v4", resize="letterbox"), "onnxruntime")
     images = pictures(1)
     images[:, :20] = images[:, 44:] = 128
     with torch.no_grad():

@@ -38,6 +38,9 @@ MAX_SIDE = 1 << 14
 
 Shape = tuple[int, int, int]  # channels, height, width
 
+# The options of [yolo] in Darknet by its author, who letterboxes. One with others is of AlexeyAB's Darknet, which stretches.
+ORIGINAL_YOLO = set("anchors classes ignore_thresh jitter map mask max num random truth_thresh".split())
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
@@ -135,6 +138,20 @@ class Darknet(nn.Module):
         """The first layer that lets the input have no size but this one, if there is any."""
         fixed = (Connected, Local, Crop)
         return next((r.section for r, x in zip(self.rows, self.layers, strict=True) if isinstance(x, fixed)), None)
+
+    @property
+    def letterboxed(self) -> bool:
+        """Whether a detector sees pictures between grey bars, in their own shape; else they are stretched.
+
+        As it was trained: as `letter_box` of [net] says, else as its Darknet does by default. That of [detection], and
+        AlexeyAB's, stretch.
+        """
+        if "letter_box" in self.cfg.net.options:
+            return self.cfg.net.flag("letter_box")
+        return not any(
+            section.name == "detection" or (section.name == "yolo" and section.options.keys() - ORIGINAL_YOLO)
+            for section in self.cfg.layers
+        )
 
     @property
     def diou_beta(self) -> float | None:
