@@ -168,6 +168,18 @@ TWO = "[net]\nwidth=8\nheight=8\n[convolutional]\nfilters=4\nactivation=linear\n
         (TWO + "[yolo]\nclasses=1\nanchors=1,2\nmask=1\n", ":10: [yolo] has 1 anchors; its 'mask' names others"),
         (TWO + "[yolo]\nclasses=1\nanchors=1,2,3\n", "pairs of width and height above 0"),
         (TWO + "[region]\nclasses=1\nanchors=1,2\ntree=no.tree\n", "expects 6 x 8 x 8"),
+        (TWO + "[shortcut]\nfrom=-1\nbeta=2\n", ":9: [shortcut] has 'beta' other than 1, which onelook does not have"),
+        (TWO + "[shortcut]\nfrom=-1\nweights_normalizion=x\n", ":9: [shortcut] needs 'weights_normalizion', one of"),
+        (
+            TWO + "[convolutional]\nfilters=6\nactivation=linear\n[yolo]\nclasses=1\nanchors=1,2\nnew_coords=1\n",
+            ":13: [yolo] has new_coords, which needs activation=logistic above; found 'linear'",
+        ),
+        (
+            TWO
+            + "[convolutional]\nfilters=6\n[yolo]\nclasses=1\nanchors=1,2\n"
+            + "[convolutional]\nfilters=7\n[yolo]\nclasses=2\nanchors=1,2\n",
+            ":15: [yolo] has 2 classes; [yolo] in line 9 has 1, and all heads must have the same",
+        ),
         (TWO + "[softmax]\ngroups=7\n", "cannot cut 256 numbers into 7 equal groups"),
     ],
 )
