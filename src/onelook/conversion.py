@@ -3,7 +3,8 @@
 import dataclasses
 import hashlib
 import importlib.util
-from collections.abc import Sequence
+import os
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -56,8 +57,9 @@ def convert(
         source: a pair of paths, Darknet's cfg and weights; a network in TensorFlow Lite's format (.tflite): a classifier,
             MobileNetV1 or V2, or a DeepLabv3; or a checkpoint of onelook's own (.safetensors), of a classifier, detector
             or segmenter.
-        output: the model file; that of the source (its weights) with `.onnx` by default. With `.safetensors` a
-            checkpoint is written, of a classifier that is one of `onelook.backbones`, or of TensorFlow Lite's DeepLabv3.
+        output: the model file, no file of the source; that of the source (its weights) with `.onnx` by default. With
+            `.safetensors` a checkpoint is written, of a classifier that is one of `onelook.backbones`, or of TensorFlow
+            Lite's DeepLabv3.
         class_names: "coco", "voc", "imagenet", a file of one name a line, or the names; by default those that came with
             the source, or else "class 0", "class 1", ...
         size: of the input, (height, width) or the side of a square; the source's by default.
@@ -76,7 +78,7 @@ def convert(
         DarknetError: the files are no network, or do not belong together.
         CheckpointError: the file cannot be read, or holds a network that is not imported.
         ModelError: the output cannot be written.
-        Error: an option that the network does not have.
+        Error: an option that the network does not have; or the output is a file of the source.
         MissingDependencyError: torch or onnx is not installed.
     """
     need_torch_half()
@@ -93,6 +95,8 @@ def convert(
             f"{source}: expected a .tflite or .safetensors file, or two files: Darknet's .cfg and .weights"
         )
     to = Path(weights.with_suffix(".onnx") if output is None else output)
+    if weights.suffix != ".safetensors" or to.suffix != ".safetensors":  # a checkpoint may be written anew in its place
+        _keep(source if isinstance(source, tuple) else (source,), to)
     wanted = _Wanted(to, class_names, size, dynamic_size, batch, resize, score_threshold, iou_threshold, half)
     if isinstance(source, tuple):
         return _darknet(source, wanted)
@@ -113,17 +117,26 @@ def quantise(model_file: str | Path, pictures: Any, output: str | Path | None = 
     Args:
         model_file: what `convert` wrote.
         pictures: to calibrate with, as a detector takes them: a folder, or a list of files.
-        output: the file to write; that of the model with "-int8" at the end of its name by default.
+        output: the file to write, another one; that of the model with "-int8" at the end of its name by default.
 
     Raises:
-        ModelError, SourceError, Error: as of `onelook.export.int8.quantise`.
+        ModelError, SourceError, Error: as of `onelook.export.int8.quantise`; or the output is the model file.
         MissingDependencyError: torch or onnx is not installed.
     """
     need_torch_half("quantising a model")
     from onelook.export.int8 import quantise as quantise_file
 
     path = Path(model_file)
-    return quantise_file(path, pictures, path.with_name(f"{path.stem}-int8.onnx") if output is None else output)
+    to = path.with_name(f"{path.stem}-int8.onnx") if output is None else Path(output)
+    _keep((path,), to)
+    return quantise_file(path, pictures, to)
+
+
+def _keep(sources: Iterable[str | Path], output: Path) -> None:
+    """Raises Error where the output would take the place of a source."""
+    for source in sources:
+        if os.path.exists(source) and os.path.exists(output) and os.path.samefile(source, output):
+            raise Error(f"{output}: is what is converted, and would be lost; choose another output")
 
 
 class _Wanted(NamedTuple):
