@@ -63,7 +63,7 @@ def convert(
         class_names: "coco", "voc", "imagenet", a file of one name a line, or the names; by default those that came with
             the source, or else "class 0", "class 1", ...
         size: of the input, (height, width) or the side of a square; the source's by default.
-        dynamic_size: let the file of a detector take every multiple of 32.
+        dynamic_size: let the file of a detector take every multiple of 32; networks that cannot are refused.
         batch: pictures a run; any number by default.
         resize: "letterbox", "stretch" or "crop". By default as the network was trained: detectors of Darknet as
             `onelook.darknet.Darknet.letterboxed` says, others as their file does; classifiers on crops.
@@ -182,6 +182,10 @@ def _darknet(files: tuple[str | Path, str | Path], wanted: _Wanted) -> Path:
     from onelook import darknet
 
     network = darknet.Darknet(files[0], device="meta", size=wanted.size)
+    if network.channels not in (1, 3):
+        raise network.cfg.net.error(
+            f"has 'channels' of {network.channels}; model files take pictures in colour, which 1 and 3 fit", "channels"
+        )
     if network.task == "detect":
         return _darknet_detector(network, files, wanted)
     return _darknet_classifier(network, files, wanted)
@@ -194,6 +198,11 @@ def _darknet_detector(network: "Darknet", files: tuple[str | Path, str | Path], 
     wanted.check("detect", checkpoint=False)
     if wanted.dynamic_size and network.fixed_size:
         raise DarknetError(f"{network.fixed_size.error('takes one size of input alone')}; drop --dynamic-size")
+    if wanted.dynamic_size:
+        try:
+            darknet.Darknet(network.cfg, device="meta", size=(32, 96))
+        except DarknetError as error:
+            raise DarknetError(f"{error}, in a picture of 96 x 32; drop --dynamic-size") from None
     names = labels(wanted.class_names, network.classes)
     darknet.load_weights(network, files[1])
     return export_detector(

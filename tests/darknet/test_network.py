@@ -116,6 +116,27 @@ def test_gradients_reach_every_parameter(tmp_path: Path) -> None:
         assert all(parameter.grad is not None for parameter in model.parameters())
 
 
+def test_a_network_of_one_channel_sees_the_brightness(tmp_path: Path) -> None:
+    """As one of three whose first kernels are the shares of red, green and blue in it."""
+    text = DETECTORS["v3"]
+    grey = network(tmp_path, text.replace("channels=3", "channels=1")).eval()
+    colour = network(tmp_path, text).eval()
+    shares = torch.tensor((0.299, 0.587, 0.114))[:, None, None]
+    first = "layers.0.conv.weight"
+    colour.load_state_dict({key: x * shares if key == first else x for key, x in grey.state_dict().items()})
+    picture = torch.rand(2, 3, 64, 64)
+    for found, expected in zip(grey(picture), colour(picture), strict=True):
+        torch.testing.assert_close(found, expected)
+
+
+def test_options_of_either_spelling_mean_the_same(tmp_path: Path) -> None:
+    for spelling in ("weights_normalization", "weights_normalizion"):
+        last = network(tmp_path, TWO + f"[shortcut]\nfrom=-1\nweights_type=per_feature\n{spelling}=relu\n").layers[-1]
+        assert (last.normalization, last.weight.shape) == ("relu", (2, 1))
+    for option in ("batch_normalize=1", "batch_normalize=2", "cbn=1"):
+        assert network(tmp_path, TWO.replace("filters", f"{option}\nfilters")).layers[0].norm is not None
+
+
 def test_a_network_prints_its_layers(tmp_path: Path) -> None:
     text = str(network(tmp_path, DETECTORS["v2"]))
     assert re.search(r"Reorg\(stride=2", text)

@@ -20,6 +20,7 @@ from onelook.darknet.layers import (
     Shortcut,
     Softmax,
     Upsample,
+    grey,
 )
 from onelook.darknet.tree import read_tree
 from onelook.errors import DarknetError
@@ -87,7 +88,8 @@ class Darknet(nn.Module):
         size: height and width of the input, pixels.
         task: "detect" with a [yolo], [region] or [detection] layer, "classify" with a final [softmax], else "features".
 
-    `forward`: picture float32 [B, channels, H, W], RGB in 0..1 -> the raw maps of the heads; without one, the last map.
+    `forward`: picture float32 [B, 3, H, W], RGB in 0..1 -> the raw maps of the heads; without one, the last map. Networks
+    of one channel see the picture in grey; those of another number take pictures of as many.
     `decode`: those -> boxes [B, N, 4] xyxy in pixels of the input, and scores [B, N, C].
 
     Raises:
@@ -187,7 +189,8 @@ class Darknet(nn.Module):
 
     def forward(self, image: Tensor) -> list[Tensor]:
         """See the class."""
-        x, kept = image, {-1: image}
+        x = grey(image) if self.channels == 1 else image
+        kept = {-1: x}
         raw = []
         for row, layer in zip(self.rows, self.layers, strict=True):
             x = layer(*(x if source == row.index - 1 else kept[source] for source in row.sources))
