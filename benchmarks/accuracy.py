@@ -2,7 +2,7 @@
 
 Pictures and labels (YOLO text) are those of coco128. Scores from 0.001 up count, suppression is per class at 0.45,
 each network runs at the size of its cfg. OpenCV's DNN module, where its version reads Darknet files, runs the same
-network on the same letterboxed pictures, as a second opinion on ours; it suppresses by IoU where the cfg asks for DIoU,
+network on the same resized pictures, as a second opinion on ours; it suppresses by IoU where the cfg asks for DIoU,
 which is worth up to half a point. The published figures are of all 5000 pictures of val2017. The labels name no crowds,
 so that detections within crowds count as wrong here and do not in the published figures.
 """

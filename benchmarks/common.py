@@ -40,9 +40,9 @@ def darknet_files(model: str) -> tuple[Path, Path]:
     return shared(f"weights/darknet/{model}.cfg"), shared(f"weights/darknet/{model}.weights")
 
 
-def model_file(model: str, folder: str | Path) -> Path:
-    """One of the `MODELS`, converted into a folder."""
-    return convert(darknet_files(model), Path(folder) / f"{model}.onnx", "coco")
+def model_file(model: str, folder: str | Path, resize: str | None = None) -> Path:
+    """One of the `MODELS`, converted into a folder; pictures are resized as it was trained by default."""
+    return convert(darknet_files(model), Path(folder) / f"{model}.onnx", "coco", resize=resize)
 
 
 def has(*packages: str) -> bool:

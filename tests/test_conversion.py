@@ -1,7 +1,9 @@
 """`onelook.convert` of classifiers and of trained detectors: its options, its errors, and `onelook convert` on top."""
 
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import tflite_files as files
 from onelook import CheckpointError, Error, ModelError, checkpoint, convert, detectors, tflite
 from onelook.backbones import create
 from onelook.checkpoint import Checkpoint
+from onelook.conversion import quantise
 from onelook.runtime.session import open_session
 from onelook.trained import Trained, save
 from tflite_files import backbone, zipped
@@ -110,6 +113,26 @@ def test_a_place_that_cannot_be_written_is_said_in_one_line(source: Path, tmp_pa
     with pytest.raises(ModelError, match=r"x\.onnx: cannot be written: Is a directory"):
         convert(source, tmp_path / "x.onnx")
     assert sorted(x.name for x in tmp_path.iterdir()) == ["file", "x.onnx"]
+
+
+def test_no_source_is_overwritten(
+    source: Path, darknet_files: Callable[[str], tuple[Path, Path]], model_file: Callable[..., Path], tmp_path: Path
+) -> None:
+    (tmp_path / "x").mkdir()
+    cfg, weights = (Path(shutil.copy(path, tmp_path)) for path in darknet_files("v3"))
+    tflite_file, model = (Path(shutil.copy(path, tmp_path)) for path in (source, model_file("v3")))
+    link = tmp_path / "link.onnx"
+    link.symlink_to(weights)
+    before = {path: path.read_bytes() for path in (cfg, weights, tflite_file, model)}
+    for output in (cfg, weights, link, tmp_path / "x" / ".." / weights.name):
+        assert (
+            complaint((cfg, weights), output)
+            == f"{output}: is what is converted, and would be lost; choose another output"
+        )
+    assert "would be lost" in complaint(tflite_file, tflite_file)
+    with pytest.raises(Error, match="would be lost"):
+        quantise(model, [], model)
+    assert before == {path: path.read_bytes() for path in before}
 
 
 def test_xception_is_converted_at_the_size_it_was_trained_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

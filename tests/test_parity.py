@@ -30,7 +30,8 @@ def test_detections_are_darknets(shared: Callable[[str], Path], tmp_path: Path) 
     total = found = 0
     for name in ("yolo-fastest-1.1-xl", "yolo-fastest-1.1", "MobileNetV2-YOLOv3-Nano-coco"):
         weights = shared(f"weights/darknet/{name}.weights")
-        model = onelook.convert((weights.with_suffix(".cfg"), weights), tmp_path / f"{name}.onnx", "coco")
+        files = weights.with_suffix(".cfg"), weights
+        model = onelook.convert(files, tmp_path / f"{name}.onnx", "coco", resize="letterbox")  # as Darknet was asked to
         detector = onelook.load(model, engine="onnxruntime")
         for picture in json.loads(shared(f"reference/darknet-{name}.json").read_text()):
             ours: Detections = detector(shared(picture["filename"]), score_threshold=0.05, iou_threshold=0.45)

@@ -3,7 +3,8 @@
 import dataclasses
 import hashlib
 import importlib.util
-from collections.abc import Sequence
+import os
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -56,15 +57,16 @@ def convert(
         source: a pair of paths, Darknet's cfg and weights; a network in TensorFlow Lite's format (.tflite): a classifier,
             MobileNetV1 or V2, or a DeepLabv3; or a checkpoint of onelook's own (.safetensors), of a classifier, detector
             or segmenter.
-        output: the model file; that of the source (its weights) with `.onnx` by default. With `.safetensors` a
-            checkpoint is written, of a classifier that is one of `onelook.backbones`, or of TensorFlow Lite's DeepLabv3.
+        output: the model file, no file of the source; that of the source (its weights) with `.onnx` by default. With
+            `.safetensors` a checkpoint is written, of a classifier that is one of `onelook.backbones`, or of TensorFlow
+            Lite's DeepLabv3.
         class_names: "coco", "voc", "imagenet", a file of one name a line, or the names; by default those that came with
             the source, or else "class 0", "class 1", ...
         size: of the input, (height, width) or the side of a square; the source's by default.
-        dynamic_size: let the file of a detector take every multiple of 32.
+        dynamic_size: let the file of a detector take every multiple of 32; networks that cannot are refused.
         batch: pictures a run; any number by default.
-        resize: "letterbox", "stretch" or "crop". Detectors were trained on letterboxed pictures, but YOLOv1 on
-            stretched ones; classifiers on crops.
+        resize: "letterbox", "stretch" or "crop". By default as the network was trained: detectors of Darknet as
+            `onelook.darknet.Darknet.letterboxed` says, others as their file does; classifiers on crops.
         score_threshold, iou_threshold: the defaults that go into the file of a detector, 0..1; 0.25 and 0.45, but 0.5 of
             one that onelook trained, as it was measured with that.
         half: store the weights in half precision, in half the bytes; they are computed with in float32.
@@ -76,7 +78,7 @@ def convert(
         DarknetError: the files are no network, or do not belong together.
         CheckpointError: the file cannot be read, or holds a network that is not imported.
         ModelError: the output cannot be written.
-        Error: an option that the network does not have.
+        Error: an option that the network does not have; or the output is a file of the source.
         MissingDependencyError: torch or onnx is not installed.
     """
     need_torch_half()
@@ -93,6 +95,8 @@ def convert(
             f"{source}: expected a .tflite or .safetensors file, or two files: Darknet's .cfg and .weights"
         )
     to = Path(weights.with_suffix(".onnx") if output is None else output)
+    if weights.suffix != ".safetensors" or to.suffix != ".safetensors":  # a checkpoint may be written anew in its place
+        _keep(source if isinstance(source, tuple) else (source,), to)
     wanted = _Wanted(to, class_names, size, dynamic_size, batch, resize, score_threshold, iou_threshold, half)
     if isinstance(source, tuple):
         return _darknet(source, wanted)
@@ -113,17 +117,26 @@ def quantise(model_file: str | Path, pictures: Any, output: str | Path | None = 
     Args:
         model_file: what `convert` wrote.
         pictures: to calibrate with, as a detector takes them: a folder, or a list of files.
-        output: the file to write; that of the model with "-int8" at the end of its name by default.
+        output: the file to write, another one; that of the model with "-int8" at the end of its name by default.
 
     Raises:
-        ModelError, SourceError, Error: as of `onelook.export.int8.quantise`.
+        ModelError, SourceError, Error: as of `onelook.export.int8.quantise`; or the output is the model file.
         MissingDependencyError: torch or onnx is not installed.
     """
     need_torch_half("quantising a model")
     from onelook.export.int8 import quantise as quantise_file
 
     path = Path(model_file)
-    return quantise_file(path, pictures, path.with_name(f"{path.stem}-int8.onnx") if output is None else output)
+    to = path.with_name(f"{path.stem}-int8.onnx") if output is None else Path(output)
+    _keep((path,), to)
+    return quantise_file(path, pictures, to)
+
+
+def _keep(sources: Iterable[str | Path], output: Path) -> None:
+    """Raises Error where the output would take the place of a source."""
+    for source in sources:
+        if os.path.exists(source) and os.path.exists(output) and os.path.samefile(source, output):
+            raise Error(f"{output}: is what is converted, and would be lost; choose another output")
 
 
 class _Wanted(NamedTuple):
@@ -169,6 +182,10 @@ def _darknet(files: tuple[str | Path, str | Path], wanted: _Wanted) -> Path:
     from onelook import darknet
 
     network = darknet.Darknet(files[0], device="meta", size=wanted.size)
+    if network.channels not in (1, 3):
+        raise network.cfg.net.error(
+            f"has 'channels' of {network.channels}; model files take pictures in colour, which 1 and 3 fit", "channels"
+        )
     if network.task == "detect":
         return _darknet_detector(network, files, wanted)
     return _darknet_classifier(network, files, wanted)
@@ -181,6 +198,11 @@ def _darknet_detector(network: "Darknet", files: tuple[str | Path, str | Path], 
     wanted.check("detect", checkpoint=False)
     if wanted.dynamic_size and network.fixed_size:
         raise DarknetError(f"{network.fixed_size.error('takes one size of input alone')}; drop --dynamic-size")
+    if wanted.dynamic_size:
+        try:
+            darknet.Darknet(network.cfg, device="meta", size=(32, 96))
+        except DarknetError as error:
+            raise DarknetError(f"{error}, in a picture of 96 x 32; drop --dynamic-size") from None
     names = labels(wanted.class_names, network.classes)
     darknet.load_weights(network, files[1])
     return export_detector(
@@ -190,7 +212,7 @@ def _darknet_detector(network: "Darknet", files: tuple[str | Path, str | Path], 
         network.size,
         dynamic_size=wanted.dynamic_size,
         batch=wanted.batch,
-        resize=wanted.resize or ("stretch" if network.heads[0].kind == "detection" else "letterbox"),
+        resize=wanted.resize or ("letterbox" if network.letterboxed else "stretch"),
         sampling="darknet",
         diou_beta=network.diou_beta,
         parameters=network.parameters_count,

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from networks import DETECTORS, TREE
 from onelook import DarknetError
-from onelook.darknet import Darknet
+from onelook.darknet import Darknet, read_cfg
 
 Shared = Callable[[str], Path]
 
@@ -67,6 +67,29 @@ def test_weights_are_as_many_as_in_the_published_files(shared: Shared, name: str
     assert model.parameters_count == sum(parameter.numel() for parameter in model.parameters())
 
 
+LETTERBOXED = ("yolov2", "yolov2-tiny", "yolov2-voc", "yolov3", "yolov3-spp", "yolov3-tiny", "yolo9000")
+STRETCHED = ("yolov1", "yolov1-tiny", "yolov4", "yolov4-tiny")
+
+
+def test_pictures_are_letterboxed_where_darknet_does(shared: Shared) -> None:
+    for names, letterboxed in ((LETTERBOXED, True), (STRETCHED, False)):
+        for name in names:
+            cfg = read_cfg(shared(f"cfg/{name}.cfg"))
+            if name == "yolo9000":  # its tree is not there
+                del cfg.layers[-1].options["tree"]
+            assert Darknet(cfg, device="meta").letterboxed == letterboxed, name
+    for cfg in shared("weights/darknet").glob("*.cfg"):
+        assert not Darknet(cfg, device="meta").letterboxed, cfg
+
+
+@pytest.mark.parametrize("kind", DETECTORS)
+def test_a_network_that_says_so_is_letterboxed_or_stretched(tmp_path: Path, kind: str) -> None:
+    for says in (False, True):
+        text = DETECTORS[kind].replace("[net]", f"[net]\nletter_box={says:d}")
+        assert network(tmp_path, text, "meta").letterboxed == says
+    assert network(tmp_path, DETECTORS[kind], "meta").letterboxed == (kind in ("v2", "tree", "v3"))
+
+
 def test_every_row_has_the_shape_that_its_module_gives(tmp_path: Path) -> None:
     for text in DETECTORS.values():
         model = network(tmp_path, text).eval()
@@ -91,6 +114,27 @@ def test_gradients_reach_every_parameter(tmp_path: Path) -> None:
         model = network(tmp_path, text)
         torch.cat([raw.flatten() for raw in model(torch.rand(2, 3, 64, 64))]).square().sum().backward()
         assert all(parameter.grad is not None for parameter in model.parameters())
+
+
+def test_a_network_of_one_channel_sees_the_brightness(tmp_path: Path) -> None:
+    """As one of three whose first kernels are the shares of red, green and blue in it."""
+    text = DETECTORS["v3"]
+    grey = network(tmp_path, text.replace("channels=3", "channels=1")).eval()
+    colour = network(tmp_path, text).eval()
+    shares = torch.tensor((0.299, 0.587, 0.114))[:, None, None]
+    first = "layers.0.conv.weight"
+    colour.load_state_dict({key: x * shares if key == first else x for key, x in grey.state_dict().items()})
+    picture = torch.rand(2, 3, 64, 64)
+    for found, expected in zip(grey(picture), colour(picture), strict=True):
+        torch.testing.assert_close(found, expected)
+
+
+def test_options_of_either_spelling_mean_the_same(tmp_path: Path) -> None:
+    for spelling in ("weights_normalization", "weights_normalizion"):
+        last = network(tmp_path, TWO + f"[shortcut]\nfrom=-1\nweights_type=per_feature\n{spelling}=relu\n").layers[-1]
+        assert (last.normalization, last.weight.shape) == ("relu", (2, 1))
+    for option in ("batch_normalize=1", "batch_normalize=2", "cbn=1"):
+        assert network(tmp_path, TWO.replace("filters", f"{option}\nfilters")).layers[0].norm is not None
 
 
 def test_a_network_prints_its_layers(tmp_path: Path) -> None:
@@ -145,6 +189,18 @@ TWO = "[net]\nwidth=8\nheight=8\n[convolutional]\nfilters=4\nactivation=linear\n
         (TWO + "[yolo]\nclasses=1\nanchors=1,2\nmask=1\n", ":10: [yolo] has 1 anchors; its 'mask' names others"),
         (TWO + "[yolo]\nclasses=1\nanchors=1,2,3\n", "pairs of width and height above 0"),
         (TWO + "[region]\nclasses=1\nanchors=1,2\ntree=no.tree\n", "expects 6 x 8 x 8"),
+        (TWO + "[shortcut]\nfrom=-1\nbeta=2\n", ":9: [shortcut] has 'beta' other than 1, which onelook does not have"),
+        (TWO + "[shortcut]\nfrom=-1\nweights_normalizion=x\n", ":9: [shortcut] needs 'weights_normalizion', one of"),
+        (
+            TWO + "[convolutional]\nfilters=6\nactivation=linear\n[yolo]\nclasses=1\nanchors=1,2\nnew_coords=1\n",
+            ":13: [yolo] has new_coords, which needs activation=logistic above; found 'linear'",
+        ),
+        (
+            TWO
+            + "[convolutional]\nfilters=6\n[yolo]\nclasses=1\nanchors=1,2\n"
+            + "[convolutional]\nfilters=7\n[yolo]\nclasses=2\nanchors=1,2\n",
+            ":15: [yolo] has 2 classes; [yolo] in line 9 has 1, and all heads must have the same",
+        ),
         (TWO + "[softmax]\ngroups=7\n", "cannot cut 256 numbers into 7 equal groups"),
     ],
 )

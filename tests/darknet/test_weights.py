@@ -39,7 +39,8 @@ def test_real_files_read_and_written_again_have_the_same_bytes(shared: Callable[
         ((0, 2, 0), 8, False),
         ((0, 2, 5), 8, False),
         ((1, 0, 0), 8, False),
-        ((0, 1001, 0), 8, True),
+        ((0, 1001, 0), 4, True),
+        (struct.unpack("<3i", struct.pack("<3f", 0.001, 0.9, 0.0005)), 4, True),  # before there were versions
     ],
 )
 def test_headers_of_all_versions_put_every_number_in_its_place(

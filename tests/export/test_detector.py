@@ -11,6 +11,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from networks import DETECTORS, NET, conv
 from onelook import DarknetError, Error, ModelError, darknet
 from onelook.nms import nms
 from onelook.runtime.session import open_session
@@ -106,7 +107,7 @@ def test_both_engines_read_the_same_metadata(model_file: Make) -> None:
 def test_the_picture_between_the_bars_sets_the_scale_of_diou(model_file: Make, darknet_files: Files) -> None:
     """Darknet measures the distance of boxes relative to the picture, so bars change what is suppressed."""
     network = darknet.load(*darknet_files("v4"))
-    session = open_session(model_file("v4"), "onnxruntime")
+    session = open_session(model_file("v4", resize="letterbox"), "onnxruntime")
     images = pictures(1)
     images[:, :20] = images[:, 44:] = 128
     with torch.no_grad():
@@ -116,6 +117,56 @@ def test_the_picture_between_the_bars_sets_the_scale_of_diou(model_file: Make, d
     kept = nms(boxes / torch.tensor((64, 24, 64, 24)), scores, 0.3, label, diou_beta=0.6)
     found = session.run(images, 0.2, 0.3)
     np.testing.assert_allclose(found[0], boxes[kept], atol=1e-3)
+
+
+@pytest.mark.parametrize("engine", engines())
+def test_grey_that_is_no_bar_changes_nothing(model_file: Make, darknet_files: Files, engine: str) -> None:
+    """A stretched picture has no bars; of one with bars, what is grey from edge to edge is one."""
+    network = darknet.load(*darknet_files("v4"))
+    images = pictures(2)
+    images[0, 32] = images[1, :, 32] = 128  # the middle row, and the middle column
+    for options in ({}, {"dynamic_size": True}, {"batch": 2}):
+        found = open_session(model_file("v4", **options), engine).run(images, 0.2, 0.3)
+        expected = in_torch(network, images, 0.2, 0.3)
+        assert found[2].tolist() == expected[2].tolist()
+        np.testing.assert_allclose(found[0], expected[0], atol=1e-3)
+    images[0, 32, 0] = images[1, 0, 32] = 0  # not grey from edge to edge
+    found = open_session(model_file("v4", resize="letterbox"), engine).run(images, 0.2, 0.3)
+    np.testing.assert_allclose(found[0], in_torch(network, images, 0.2, 0.3)[0], atol=1e-3)
+
+
+@pytest.mark.parametrize(("kind", "resize"), [("v1", "stretch"), ("v3", "letterbox"), ("v4", "stretch")])
+def test_pictures_are_resized_as_the_network_was_trained(model_file: Make, kind: str, resize: str) -> None:
+    assert open_session(model_file(kind), "onnxruntime").info.resize == resize
+
+
+def test_a_network_of_one_channel_takes_pictures_in_colour(tmp_path: Path) -> None:
+    from onelook import convert
+
+    files = tmp_path / "grey.cfg", tmp_path / "grey.weights"
+    files[0].write_text(DETECTORS["v3"].replace("channels=3", "channels=1"))
+    network = darknet.Darknet(files[0]).eval()
+    darknet.save_weights(network, files[1])
+    images = pictures(2)
+    found = open_session(convert(files), "onnxruntime").run(images, 0.2, 0.45)
+    expected = in_torch(network, images, 0.2, 0.45)
+    assert len(found[0]) > 3
+    np.testing.assert_allclose(found[0], expected[0], atol=1e-3)
+    files[0].write_text(DETECTORS["v3"].replace("channels=3", "channels=4"))
+    with pytest.raises(DarknetError, match=r"grey\.cfg:4: \[net\] has 'channels' of 4; model files take"):
+        convert(files)
+
+
+def test_a_network_of_stride_64_is_refused_a_dynamic_size(tmp_path: Path) -> None:
+    from onelook import convert
+
+    files = tmp_path / "x.cfg", tmp_path / "x.weights"
+    body = NET + conv(4, stride=2) * 6 + "[upsample]\nstride=2\n[route]\nlayers=-1,-3\n"
+    files[0].write_text(f"{body}{conv(24, 1)}[yolo]\nclasses=3\nanchors=5,8, 16,20, 30,16\n")
+    darknet.save_weights(darknet.Darknet(files[0]), files[1])
+    with pytest.raises(DarknetError, match=r"joins maps of different size: .* of 96 x 32; drop --dynamic-size"):
+        convert(files, dynamic_size=True)
+    assert not (tmp_path / "x.onnx").exists()
 
 
 def test_converting_leaves_the_network_as_it_was(darknet_files: Files, tmp_path: Path) -> None:

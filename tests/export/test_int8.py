@@ -4,6 +4,7 @@ import importlib.util
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 from unittest.mock import Mock
 
 import cv2
@@ -20,10 +21,12 @@ from onnx.reference import ReferenceEvaluator
 
 from onelook.cli.convert import convert
 from onelook.errors import Error, ModelError, SourceError
-from onelook.export.int8 import choose, quantise
+from onelook.export.int8 import Feed, choose, quantise
 from onelook.export.qdq import insert, plan, weight_scales
+from onelook.runtime.model import load_pictures
 from onelook.runtime.picture import read
 from onelook.runtime.session import open_session
+from onelook.runtime.sources import Picture
 
 Make = Callable[..., Path]
 ENGINES = ["onnxruntime", *(["openvino"] if importlib.util.find_spec("openvino") else [])]
@@ -163,6 +166,43 @@ def test_half_precision_is_taken_too(model_file: Make, photos: Path, tmp_path: P
     assert set(report.agreement) == set(ENGINES)
     assert min(report.agreement.values()) > 15
     assert 0 < report.quantised < report.convolutions
+
+
+@pytest.mark.parametrize(("total", "taken"), [(99, range(99)), (150, [i * 3 // 2 for i in range(100)])])
+def test_pictures_to_calibrate_with_are_spread_over_all(
+    model_file: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, total: int, taken: Sequence[int]
+) -> None:
+    image = np.zeros((64, 64, 3), np.uint8)
+    seen: list[int] = []
+
+    def load(some: list[Picture], *arguments: Any, **options: Any) -> Any:
+        seen.extend(int(picture.name) for picture in some)
+        return load_pictures(some, *arguments, **options)
+
+    numbered = [Picture(f"{i}", lambda: image) for i in range(total)]
+    monkeypatch.setattr("onelook.export.int8.pictures", lambda source: iter(numbered))
+    monkeypatch.setattr("onelook.export.int8.load_pictures", load)
+    monkeypatch.setattr("onelook.export.int8.choose", lambda *_: (set(), {}))
+    assert quantise(model_file("v3"), [image] * total, tmp_path / "x.onnx").pictures == len(taken)
+    assert seen == list(taken)
+
+
+def test_a_last_batch_that_is_not_full_is_filled_with_pictures_of_the_source(
+    model_file: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Black ones would be in the ranges."""
+    white = np.full((64, 64, 3), 255, np.uint8)
+    feeds: list[NDArray[np.uint8]] = []
+
+    def ranges(model: object, names: Sequence[str], given: Sequence[Feed]) -> dict[str, tuple[float, float]]:
+        feeds.extend(feed["image"] for feed in given)
+        return dict.fromkeys(names, (0.0, 1.0))
+
+    monkeypatch.setattr("onelook.export.int8._ranges", ranges)
+    monkeypatch.setattr("onelook.export.int8.choose", lambda *_: (set(), {}))
+    assert quantise(model_file("v3", batch=4), [white] * 3, tmp_path / "x.onnx").pictures == 3
+    assert [feed.shape for feed in feeds] == [(4, 64, 64, 3)]
+    assert feeds[0].min() == 255
 
 
 CONVOLUTIONS = tuple("abcdefghijklm")

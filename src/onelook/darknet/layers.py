@@ -8,6 +8,13 @@ from torch.nn import functional as F  # noqa: N812
 
 from onelook.nn.activations import activation as make_activation
 
+LUMA = 0.299, 0.587, 0.114  # of red, green and blue: what JPEG files have as brightness, and Darknet reads of them
+
+
+def grey(image: Tensor) -> Tensor:
+    """RGB [B, 3, H, W] -> [B, 1, H, W]."""
+    return (image * image.new_tensor(LUMA)[:, None, None]).sum(1, keepdim=True)
+
 
 class Connected(nn.Module):
     """A fully connected layer on the flattened map: [B, C, H, W] -> [B, outputs, 1, 1]."""

@@ -20,6 +20,7 @@ from onelook.darknet.layers import (
     Shortcut,
     Softmax,
     Upsample,
+    grey,
 )
 from onelook.darknet.tree import read_tree
 from onelook.errors import DarknetError
@@ -37,6 +38,9 @@ MAX_KERNEL = 255
 MAX_SIDE = 1 << 14
 
 Shape = tuple[int, int, int]  # channels, height, width
+
+# The options of [yolo] in Darknet by its author, who letterboxes. One with others is of AlexeyAB's Darknet, which stretches.
+ORIGINAL_YOLO = set("anchors classes ignore_thresh jitter map mask max num random truth_thresh".split())
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +88,8 @@ class Darknet(nn.Module):
         size: height and width of the input, pixels.
         task: "detect" with a [yolo], [region] or [detection] layer, "classify" with a final [softmax], else "features".
 
-    `forward`: picture float32 [B, channels, H, W], RGB in 0..1 -> the raw maps of the heads; without one, the last map.
+    `forward`: picture float32 [B, 3, H, W], RGB in 0..1 -> the raw maps of the heads; without one, the last map. Networks
+    of one channel see the picture in grey; those of another number take pictures of as many.
     `decode`: those -> boxes [B, N, 4] xyxy in pixels of the input, and scores [B, N, C].
 
     Raises:
@@ -110,6 +115,14 @@ class Darknet(nn.Module):
         self.rows = tuple(rows)
         with torch.device(device):
             self.layers = nn.ModuleList(make() for make in makers)
+        heads = self._head_sections
+        for section, head in zip(heads, self.heads, strict=True):
+            if head.classes != self.classes:
+                raise section.error(
+                    f"has {head.classes} classes; [{heads[0].name}] in line {heads[0].line} has {self.classes}, and all "
+                    f"heads must have the same",
+                    "classes",
+                )
         self._kept = {source for row in rows for source in row.sources if source != row.index - 1}
 
     @property
@@ -137,15 +150,32 @@ class Darknet(nn.Module):
         return next((r.section for r, x in zip(self.rows, self.layers, strict=True) if isinstance(x, fixed)), None)
 
     @property
+    def letterboxed(self) -> bool:
+        """Whether a detector sees pictures between grey bars, in their own shape; else they are stretched.
+
+        As it was trained: as `letter_box` of [net] says, else as its Darknet does by default. That of [detection], and
+        AlexeyAB's, stretch.
+        """
+        if "letter_box" in self.cfg.net.options:
+            return self.cfg.net.flag("letter_box")
+        return not any(
+            section.name == "detection" or (section.name == "yolo" and section.options.keys() - ORIGINAL_YOLO)
+            for section in self.cfg.layers
+        )
+
+    @property
     def diou_beta(self) -> float | None:
         """The power of the penalty in DIoU suppression where the last [yolo] layer has that (`nms_kind`), else None.
 
         Darknet's `greedynms` is DIoU with the power 0.6 whatever `beta_nms` says, which only `diounms` heeds.
         """
-        heads = (row.section for row, layer in zip(self.rows, self.layers, strict=True) if isinstance(layer, Head))
-        *_, section = heads
+        section = self._head_sections[-1]
         kind = section.text("nms_kind", "default")
         return {"greedynms": 0.6, "diounms": section.number("beta_nms", 0.6)}.get(kind)
+
+    @property
+    def _head_sections(self) -> list[Section]:
+        return [row.section for row, layer in zip(self.rows, self.layers, strict=True) if isinstance(layer, Head)]
 
     @property
     def parameters_count(self) -> int:
@@ -159,7 +189,8 @@ class Darknet(nn.Module):
 
     def forward(self, image: Tensor) -> list[Tensor]:
         """See the class."""
-        x, kept = image, {-1: image}
+        x = grey(image) if self.channels == 1 else image
+        kept = {-1: x}
         raw = []
         for row, layer in zip(self.rows, self.layers, strict=True):
             x = layer(*(x if source == row.index - 1 else kept[source] for source in row.sources))
@@ -289,7 +320,7 @@ def _convolutional(section: Section, shape: Shape, rows: list[Row]) -> _Layer:
     padding = _padding(section, size)
     if dilation > 1 and (strides != (1, 1) or 2 * padding != size - 1):
         raise section.error("is dilated, for which onelook needs stride=1, an odd size and pad=1", "dilation")
-    batch_norm = section.flag("batch_normalize")
+    batch_norm = section.flag("batch_normalize") or section.flag("cbn")  # cbn is batch_normalize=2: of several batches
     name = _activation(section, "logistic")
     out = _output((height, width), strides, 2 * padding - size)
     weights = filters * (channels // groups) * size * size
@@ -378,17 +409,19 @@ def _shortcut(section: Section, shape: Shape, rows: list[Row]) -> _Layer:
     for row in maps:
         if row.shape[1:] != shape[1:]:
             raise section.error(f"adds maps of different size: {shape[1]} x {shape[2]} and {_shapes(maps)}", "from")
+    for key in ("alpha", "beta"):
+        if section.number(key, 1.0) != 1:
+            raise section.error(f"has '{key}' other than 1, which onelook does not have", key)
     kind = section.text("weights_type", "none")
     if kind not in ("none", "per_feature", "per_layer", "per_channel"):
         raise section.error(
             f"needs 'weights_type', one of none, per_layer, per_channel; found {kind[:40]!r}", "weights_type"
         )
-    normalization = section.text("weights_normalization", "none").removeprefix("avg_")
+    old = "weights_normalizion"  # as AlexeyAB's Darknet spelled it at first
+    key = old if old in section.options else "weights_normalization"
+    normalization = section.text(key, "none").removeprefix("avg_")
     if normalization not in ("none", "relu", "softmax"):
-        raise section.error(
-            f"needs 'weights_normalization', one of none, relu, softmax; found {normalization[:40]!r}",
-            "weights_normalization",
-        )
+        raise section.error(f"needs '{key}', one of none, relu, softmax; found {normalization[:40]!r}", key)
     weights = None if kind == "none" else shape[0] if kind == "per_channel" else 1
     name = _activation(section, "linear")
     sources = (len(rows) - 1, *(row.index for row in maps))
@@ -493,11 +526,16 @@ def _yolo(section: Section, shape: Shape, rows: list[Row]) -> _Layer:
     if not all(0 <= i < len(anchors) for i in mask):
         raise section.error(f"has {len(anchors)} anchors; its 'mask' names others: {mask[:20]}", "mask")
     _fit(section, shape, (len(mask) * (5 + classes), *shape[1:]), f"{len(mask)} anchors of 5 + {classes} classes")
+    new_coords = section.flag("new_coords")
+    if new_coords and rows and (found := rows[-1].section.text("activation", "logistic")) != "logistic":
+        raise section.error(
+            f"has new_coords, which needs activation=logistic above; found {found[:40]!r}", "new_coords"
+        )
     decode = partial(
         decode_yolo_v3,
         anchors=tuple(anchors[i] for i in mask),
         scale_x_y=section.number("scale_x_y", 1.0),
-        new_coords=section.flag("new_coords"),
+        new_coords=new_coords,
     )
     return _Layer(lambda: Head(decode, "yolo", classes), shape)
 

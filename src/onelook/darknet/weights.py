@@ -15,14 +15,16 @@ from onelook.errors import DarknetError
 from onelook.nn.conv import ConvBlock
 from onelook.nn.local import Local
 
+OLDEST = 1000  # what is above is no version: files began with learning rate, momentum and decay before there were any
+
 
 @dataclass(frozen=True, slots=True)
 class Header:
     """The head of a weights file.
 
     Attributes:
-        major, minor, revision: of the format. From 0.2 on `seen` has 64 bits, before 32; above 1000 the matrices of
-            fully connected layers stand transposed.
+        major, minor, revision: of the format. From 0.2 on `seen` has 64 bits, before 32. In the oldest files three floats
+            stand in their place, which are above 1000 as integers: the matrices of fully connected layers are transposed.
         seen: pictures the network was trained on.
     """
 
@@ -34,12 +36,12 @@ class Header:
     @property
     def layout(self) -> str:
         """Of `struct`."""
-        return "<3iQ" if self.major * 10 + self.minor >= 2 else "<3iI"
+        return "<3iQ" if self.major * 10 + self.minor >= 2 and max(self.major, self.minor) < OLDEST else "<3iI"
 
     @property
     def transposed(self) -> bool:
         """Whether fully connected layers are stored [inputs, outputs]."""
-        return self.major > 1000 or self.minor > 1000
+        return max(self.major, self.minor) > OLDEST
 
     def pack(self) -> bytes:
         """As it stands in the file."""

@@ -34,27 +34,31 @@ class _PixelsToCandidates(nn.Module):
     the picture's extent [B, 4] within the input, and the maps that masks are made of.
 
     Darknet measures the distances of DIoU suppression relative to the picture, not in pixels. How wide and high the
-    picture is shows in the letterbox's bars, which are read off the middle row and column.
+    picture is shows in the bars of a letterbox, rows or columns that are grey from edge to edge. Without `bars` it is as
+    large as the input.
     """
 
-    def __init__(self, detector: nn.Module):
+    def __init__(self, detector: nn.Module, bars: bool):
         super().__init__()
-        self.detector = detector
+        self.detector, self.bars = detector, bars
 
     def forward(self, image: Tensor, proposals: Tensor | None = None) -> tuple[Tensor, ...]:
         x = image.permute(0, 3, 1, 2).float() / 255
         raw = self.detector(x) if proposals is None else self.detector(x, proposals)
         boxes, scores = self.detector.decode(raw, image.shape[1:3])  # type: ignore[operator]
-        width = _not_grey(image[:, image.shape[1] // 2])
-        height = _not_grey(image[:, :, image.shape[2] // 2])
-        extent = torch.cat((width, height, width, height), dim=1).float()
+        if self.bars:
+            height, width = _not_grey(image, (2, 3)), _not_grey(image, (1, 3))
+            extent = torch.cat((width, height, width, height), dim=1).float()
+        else:
+            sides = [torch.scalar_tensor(side, dtype=boxes.dtype) for side in image.shape[2:0:-1]]
+            extent = torch.stack(sides * 2) + 0 * image[:, 0, 0, :1]  # a constant could not be joined to suppression
         return boxes, scores, extent, *maps_of(self.detector, raw)
 
 
-def _not_grey(line: Tensor) -> Tensor:
-    """Pixels [B, n, 3] -> how many of each line are of the picture, at least 1: int32 [B, 1]."""
-    grey = (line == GREY).to(torch.int32).amin(-1)
-    return (line.shape[1] - grey.sum(-1, keepdim=True, dtype=torch.int32)).clamp(min=1)
+def _not_grey(image: Tensor, across: tuple[int, int]) -> Tensor:
+    """Pixels [B, H, W, 3] -> how many rows or columns, `across` which one goes, are of the picture: int32 [B, 1], >= 1."""
+    other = (image.amin(across) != GREY) | (image.amax(across) != GREY)
+    return other.sum(-1, keepdim=True, dtype=torch.int32).clamp(min=1)
 
 
 def export_detector(
@@ -111,7 +115,8 @@ def export_detector(
     folded = fold_batch_norm(detector)
     maps = _examples(folded, size, batch or 2)
     proposals = int(folded.proposals) if hasattr(folded, "search") else 0  # type: ignore[arg-type]
-    network = trace(_PixelsToCandidates(folded), (*CANDIDATES, *maps), size, dynamic_size, batch, proposals)
+    bars = resize == "letterbox" and diou_beta is not None  # nothing else asks how large the picture is
+    network = trace(_PixelsToCandidates(folded, bars), (*CANDIDATES, *maps), size, dynamic_size, batch, proposals)
     model = _join(network, suppression(diou_beta, MOST if maps else None), (*OUTPUTS["detect"], *maps))
     if maps:
         model = append_masks(model, folded, maps, size, batch)

@@ -89,14 +89,13 @@ def quantise(model_file: str | Path, source: Source, output: str | Path) -> Int8
     planned = plan(model.graph)
     if not planned.convolutions:
         raise ModelError(f"{path}: has no convolution that another one follows; nothing would become int8")
-    feeds = _calibration(source, info)
+    feeds, seen = _calibration(source, info)
     trials = _Trials(model, planned, feeds)
     in_float, agreement = choose(planned.convolutions, tuple(trials.engines), trials.agreement)
     rounded = trials.rounded(in_float)
     onnx.checker.check_model(rounded, full_check=True)
     atomic.save(Path(output), rounded.SerializeToString(), ModelError)
     total, kept = sum(node.op_type == "Conv" for node in model.graph.node), len(in_float)
-    seen = sum(len(feed["image"]) for feed in feeds)
     return Int8Report(Path(output), total, len(planned.convolutions) - kept, kept, seen, agreement)
 
 
@@ -174,22 +173,28 @@ def _whole(model: onnx.ModelProto) -> None:
     model.graph.node.extend(nodes)
 
 
-def _calibration(source: Source, info: ModelInfo) -> list[Feed]:
-    """Inputs of the model, each of as many pictures as it takes, else of one."""
+def _calibration(source: Source, info: ModelInfo) -> tuple[list[Feed], int]:
+    """Inputs of the model, each of as many pictures as it takes, else of one; and of how many pictures they are.
+
+    Where a model takes several, the last ones may be less than that: the last picture is repeated.
+    """
     if is_endless(source):
         raise Error(f"{source!r} has no end; calibration needs a number of pictures")
-    step = max(1, (count(source) or 0) // PICTURES)
-    chosen = itertools.islice(pictures(source), 0, step * PICTURES, step)
-    feeds = []
+    total = count(source) or PICTURES
+    wanted = {i * total // PICTURES for i in range(PICTURES)}
+    chosen = (picture for i, picture in enumerate(itertools.islice(pictures(source), total)) if i in wanted)
+    feeds, seen = [], 0
     while some := list(itertools.islice(chosen, info.batch or 1)):
         canvas, loaded = load_pictures(some, info, info.size, keep_images=False)
         for one in loaded:
             if isinstance(one, SourceError):
                 raise one
-        feeds.append(feed_of(info, canvas[: len(some)] if info.batch is None else canvas, info.thresholds))
+        canvas[len(some) :] = canvas[len(some) - 1]
+        feeds.append(feed_of(info, canvas, info.thresholds))
+        seen += len(some)
     if not feeds:
         raise Error("there are no pictures to calibrate with")
-    return feeds
+    return feeds, seen
 
 
 def _ranges(model: onnx.ModelProto, names: Sequence[str], feeds: Sequence[Feed]) -> dict[str, tuple[float, float]]:
