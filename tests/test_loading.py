@@ -130,6 +130,9 @@ def test_models_are_loaded_by_name_in_any_case(
     assert loading.model_file("MobileNet_v2_1.0_224") == loading.model_file("mobilenet_v2_1.0_224")
     assert conversions == [Path("mobilenet_v2_1.0_224")]
     monkeypatch.chdir(tmp_path)
+    Path("helmets").mkdir()  # of pictures
+    assert loading.model_file("helmets") != Path("helmets")
+    Path("helmets").rmdir()
     Path("helmets").touch()  # a file of that name is that file
     assert loading.model_file("helmets") == Path("helmets")
 
@@ -155,5 +158,7 @@ def test_what_cannot_be_loaded_is_said_in_one_line(cache: Path, tmp_path: Path) 
             onelook.load(source)
         assert str(caught.value).startswith(f"{source}: ")
         assert str(caught.value).isprintable()
+    with pytest.raises(ModelError, match=r"is a folder; expected a model file, as .*/best\.onnx"):
+        onelook.load(tmp_path)
     with pytest.raises(ModelError, match="expected a cfg and its weights; found 3 files"):
         onelook.load(("a.cfg", "b.weights", "c.weights"))  # type: ignore[arg-type]

@@ -68,7 +68,7 @@ def model_file(model: Source, class_names: str | Path | Sequence[str] | None = N
         if len(model) != 2:
             raise ModelError(f"expected a cfg and its weights; found {len(model)} files")
         return _converted((Path(model[0]), Path(model[1])), class_names)
-    name, is_there = str(model).lower(), os.path.exists(model)
+    name, is_there = str(model).lower(), os.path.isfile(model)  # a folder of pictures may be called helmets, too
     if name in zoo.EMBEDDED and not is_there:
         return zoo.EMBEDDED[name]
     if name in zoo.CATALOGUE and not is_there:
@@ -85,6 +85,8 @@ def model_file(model: Source, class_names: str | Path | Sequence[str] | None = N
     if path.suffix in (".cfg", ".weights"):
         raise ModelError(f"{path}: a Darknet model is two files; load(({path.with_suffix('.cfg').name!r}, "
                          f"{path.with_suffix('.weights').name!r}))")  # fmt: skip
+    if os.path.isdir(path):
+        raise ModelError(f"{path}: is a folder; expected a model file, as {path / 'best.onnx'}")
     if not is_there and path.suffix != ".onnx":
         zoo.find(str(model))  # says which names are close
     return path

@@ -1,4 +1,5 @@
 import contextlib
+import io
 import itertools
 import threading
 from collections.abc import Callable, Iterator
@@ -46,7 +47,8 @@ def test_all_kinds_of_one_picture_give_the_same_detections(detector: Detector, f
     expected = detector(photograph(3))
     assert len(expected) > 3
     data = path.read_bytes()
-    for source in (str(path), path, data, bytearray(data), memoryview(data), Image.open(path)):
+    some = (str(path), path, data, bytearray(data), memoryview(data), Image.open(path), io.BytesIO(data))
+    for source in some:
         found = detector(source)
         assert isinstance(found, Detections)
         assert_same(found, expected)

@@ -1,4 +1,5 @@
 import contextlib
+import io
 import itertools
 import os
 import socket
@@ -495,6 +496,18 @@ def test_bytes_arrays_and_pil_images_are_pictures(tmp_path: Path) -> None:
         assert (item.load() == RED).all()
         assert count(source) == 1
         assert names([None, source]) == ["source 0", f"{name} 1"]
+
+
+def test_an_open_file_is_read_and_a_closed_or_text_one_is_said(tmp_path: Path) -> None:
+    path = save(tmp_path / "red.png")
+    with path.open("rb") as file:
+        (item,) = pictures(file)
+    assert (item.load() == RED).all()
+    assert "closed file" in error(next(iter(pictures(file))))
+    with open(__file__, encoding="utf-8") as text:
+        (item,) = pictures(text)
+    assert error(item) == "file: expected a file that is opened as binary"
+    assert names([io.BytesIO(path.read_bytes()), path]) == ["file 0", str(path)]
 
 
 def test_an_iterable_gives_each_of_its_sources_even_after_bad_ones(tmp_path: Path) -> None:

@@ -40,7 +40,8 @@ def convert(
     """Turn a trained network into one self-contained ONNX file.
 
     Darknet's detectors and classifiers are two files, .cfg and .weights; TensorFlow Lite's classifiers (MobileNetV1 and
-    V2, .tflite) and onelook's checkpoints (.safetensors) are one. An output that ends in .safetensors is a checkpoint.
+    V2) and DeepLabv3 (.tflite), and onelook's checkpoints (.safetensors), are one. An output that ends in .safetensors
+    is a checkpoint.
 
     With --int8, FILE is a model file, or anything else that 'onelook detect --model' takes, and so is what is written;
     DATA, pictures like those that the model is for, is best what it was trained on, and not what it is measured on.
@@ -49,7 +50,11 @@ def convert(
 
     if int8 or calibrate is not None:
         others = (names, size, batch, resize, threshold, iou, dynamic_size or None, half or None)
-        if not int8 or calibrate is None or any(option is not None for option in others):
+        if not int8 or calibrate is None:
+            raise Error(
+                "--int8 needs --calibrate DATA, pictures like those that the model is for, and --calibrate is for --int8"
+            )
+        if any(option is not None for option in others):
             raise Error("--int8 goes with --calibrate and --output alone; the model keeps all else that it has")
         print(_quantise(files, calibrate, output))
         return
@@ -57,9 +62,16 @@ def convert(
         raise Error(f"expected one file, or a .cfg and its .weights; found {len(files)} files")
     source = files[0] if len(files) == 1 else (files[0], files[1])
     path = convert_model(source, output, names, size, dynamic_size, batch, resize, threshold, iou, half)
-    if names is None and len(files) == 2:
+    if names is None and (len(files) == 2 or _is_unnamed(path)):
         print("note: without --names the classes are called 'class 0', 'class 1', ...", file=sys.stderr)
     print(path)
+
+
+def _is_unnamed(path: Path) -> bool:
+    """Whether what was written is a model file whose classes are mere numbers."""
+    from onelook.runtime.session import open_session
+
+    return path.suffix == ".onnx" and open_session(path, "onnxruntime").info.names[0] == "class 0"
 
 
 def _quantise(files: tuple[Path, ...], data: Path, output: Path | None) -> Path:
@@ -72,7 +84,7 @@ def _quantise(files: tuple[Path, ...], data: Path, output: Path | None) -> Path:
     with busy("Calibrating"):
         found = quantise(model_file(source), _pictures(data), output)  # type: ignore[arg-type]
     agreement = ", ".join(f"{value:.1f} dB in {engine}" for engine, value in found.agreement.items())
-    kept = f", {found.in_float} in float by which too much is lost" if found.in_float else ""
+    kept = f", {found.in_float} more are left in float" if found.in_float else ""
     note = f"{found.quantised} of {found.convolutions} convolutions in int8{kept}; raw maps agree with float to"
     print(f"{note} {agreement}; {found.pictures} pictures", file=sys.stderr)
     return found.path

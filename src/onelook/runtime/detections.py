@@ -287,5 +287,6 @@ def check_names(names: Iterable[str], class_names: Sequence[str]) -> None:
     """Raises Error for a name that is not among a model's classes."""
     for name in sorted(set(names).difference(class_names)):
         close = difflib.get_close_matches(name, class_names, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"it has {', '.join(class_names[:5])}, ..."
+        known = ", ".join(class_names[:5]) + (", ..." if len(class_names) > 5 else "")
+        hint = f"did you mean {close[0]!r}?" if close else f"it has {known}"
         raise Error(f"the model has no class {name!r}; {hint}")

@@ -70,7 +70,7 @@ def pictures(source: Source) -> Generator[Picture]:
               matches, its pictures, each once;
             - the http(s) URL of a picture or video, or that of a stream (rtsp://...);
             - a camera's number: an int, or a string where no file has that name;
-            - a picture file's bytes; an array or PIL image as `picture.to_rgb` takes it;
+            - a picture file's bytes, or an open file that gives them; an array or PIL image as `picture.to_rgb` takes it;
             - an iterable of any of these, to any depth.
 
     Nothing is raised for what cannot be read: in its place comes a picture whose `load` raises the SourceError, and the
@@ -112,7 +112,7 @@ def count(source: Source) -> int | None:
 
 def is_single(source: Source) -> bool:
     """Whether a source names one picture or one video, not several."""
-    if isinstance(source, (bytes, bytearray, memoryview, np.ndarray)) or picture.is_pil(source):
+    if isinstance(source, (bytes, bytearray, memoryview, np.ndarray)) or picture.is_pil(source) or _is_file(source):
         return True
     if not isinstance(source, (str, os.PathLike)):
         return False
@@ -274,6 +274,8 @@ def _items(source: Source, index: int | None = None) -> Iterator[Picture | _Vide
         yield _camera(int(source))
     elif isinstance(source, (bytes, bytearray, memoryview)):
         yield from_bytes(bytes(source), f"bytes{place}")
+    elif _is_file(source):
+        yield _read(source, f"file{place}")
     elif isinstance(source, np.ndarray) or picture.is_pil(source):
         name = f"array{place}" if isinstance(source, np.ndarray) else f"image{place}"
         yield Picture(name, partial(picture.to_rgb, source, name))
@@ -284,6 +286,21 @@ def _items(source: Source, index: int | None = None) -> Iterator[Picture | _Vide
         name = f"source{place}"
         wanted = "a path, URL, camera number, array, PIL image, bytes, or an iterable of these"
         yield _broken(name, f"expected {wanted}; found {type(source).__name__}")
+
+
+def _is_file(source: Source) -> bool:
+    return callable(getattr(source, "read", None))
+
+
+def _read(file: Any, name: str) -> Picture:
+    """The picture in an open file, which is read now, as nobody knows how long it will be open."""
+    try:
+        data = file.read()
+    except (OSError, ValueError) as error:  # ValueError: it is closed
+        return _broken(name, picture.reason(error))
+    return (
+        from_bytes(data, name) if isinstance(data, bytes) else _broken(name, "expected a file that is opened as binary")
+    )
 
 
 def _address(text: str) -> Picture | _Video | None:
