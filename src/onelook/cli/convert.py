@@ -84,7 +84,7 @@ def _quantise(files: tuple[Path, ...], data: Path, output: Path | None) -> Path:
     with busy("Calibrating"):
         found = quantise(model_file(source), _pictures(data), output)  # type: ignore[arg-type]
     agreement = ", ".join(f"{value:.1f} dB in {engine}" for engine, value in found.agreement.items())
-    kept = f", {found.in_float} more are left in float" if found.in_float else ""
+    kept = f" ({found.in_float} that could be stay float)" if found.in_float else ""
     note = f"{found.quantised} of {found.convolutions} convolutions in int8{kept}; raw maps agree with float to"
     print(f"{note} {agreement}; {found.pictures} pictures", file=sys.stderr)
     return found.path
