@@ -9,7 +9,9 @@ from onelook.runtime.picture import Pixels, decode, decode_reduced
 from onelook.serve.pixels import claimed
 
 # Of formats whose header the server reads before it decodes.
-READ = re.compile(rb"\xff\xd8|\x89PNG|GIF8|BM|RIFF....WEBP|II|MM|....(ftyp|jP  )|\xff\x4f\xff\x51|P[1-7Ff]\s", re.DOTALL)
+READ = re.compile(
+    rb"\xff\xd8|\x89PNG|GIF8|BM|RIFF....WEBP|II|MM|....(ftyp|jP  )|\xff\x4f\xff\x51|P[1-7Ff]\s", re.DOTALL
+)
 
 
 def one_input(data: bytes) -> None:
