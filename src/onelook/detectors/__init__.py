@@ -133,7 +133,7 @@ def make_loss(network: Detector, **switches: Any) -> Loss:
             raise NetworkError(f"{switch} of {kind.__name__} must be one of {known}; found {str(value)[:64]!r}")
         if isinstance(value, float) and not 0 <= value < math.inf:
             raise NetworkError(f"{switch} of {kind.__name__} must be 0 or more; found {value}")
-        if switch == "alpha" and value > 1:  # what is left of 1 weighs the background
+        if switch == "alpha" and value is not None and value > 1:  # what is left of 1 weighs the background
             raise NetworkError(f"alpha of {kind.__name__} must be 0 to 1; found {value}")
     if switches.get("focal") == "objectness" and switches.get("rescore"):
         raise NetworkError("the focal loss of objectness is for truths of 0 and 1; with rescore they lie between")
