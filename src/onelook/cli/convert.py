@@ -18,7 +18,7 @@ from onelook.errors import Error
 @click.option("--dynamic-size", is_flag=True, help="Take every multiple of 32 (detectors).")
 @click.option("--batch", type=int, help="Pictures a run; any number by default.")
 @click.option("--resize", help="letterbox, stretch or crop; as the network was trained by default.")
-@click.option("--threshold", type=float, help="Default for the least score of a detector; 0.25 unless given.")
+@click.option("--threshold", type=float, help="Default for the score that objects must be above; 0.25 unless given.")
 @click.option("--iou", type=float, help="Default for the overlap in suppression; 0.45 unless given.")
 @click.option("--half", is_flag=True, help="Store the weights in half precision: half the bytes.")
 @click.option("--int8", is_flag=True, help="Make a model compute in int8; needs --calibrate.")

@@ -22,7 +22,8 @@ OF_PICTURES = (400, 401, 404, 413, 415, 422, 429, 500, 503, 504)  # what a reque
 Name = Annotated[str, Path(pattern=NAME)]
 Wanted = Annotated[str | None, Query(description="name of a model; by default the first for the task")]
 Threshold = Annotated[
-    float | None, Query(ge=0, le=1, allow_inf_nan=False, description="least score; the model's own by default")
+    float | None,
+    Query(ge=0, le=1, allow_inf_nan=False, description="score that objects must be above; the model's own by default"),
 ]
 Iou = Annotated[
     float | None, Query(ge=0, le=1, allow_inf_nan=False, description="overlap above which the better one stays")
