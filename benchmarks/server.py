@@ -137,6 +137,11 @@ def drive(
                 if (answer := own.answer()) is not None:
                     seconds.append(time.perf_counter() - start - own.since)
                     check(own.number, *answer)
+                    if b"\r\nconnection: close\r\n" in own.received.lower():
+                        selector.unregister(own.socket)
+                        own.socket.close()
+                        own = Connection(_connected(port))
+                        selector.register(own.socket, selectors.EVENT_READ, own)
                     idle.append(own)
                     busy -= 1
     for key in list(selector.get_map().values()):
