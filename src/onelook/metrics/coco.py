@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from onelook.data.sample import Mask, Sample, decimal
+from onelook.data.sample import Mask, Sample
 from onelook.errors import MissingDependencyError
 from onelook.metrics import masks
 from onelook.metrics.matching import Pairs, overlaps
@@ -92,15 +92,13 @@ def coco_ap(
     """
     need("faster_coco_eval", "COCO's AP")
     truths, finds = tables(samples, detections, len(names))
-    areas = decimal(np.concatenate([np.zeros(0, np.float32), *(sample.areas for sample in samples)]))
     if by_masks:
         outlines = [mask for sample in samples for mask in sample.masks or (None,) * len(sample)]
-        masked = np.array([mask is not None for mask in outlines], bool)
-        truths, areas = truths.where(masked), areas[masked]
+        truths = truths.where(np.array([mask is not None for mask in outlines], bool))
         pairs, own_areas = _masked(samples, detections, truths, finds, outlines)
     else:
         pairs, own_areas = overlaps(truths, finds), _areas(finds.boxes)
-    return _summary(_accumulate(truths, finds, pairs, areas, own_areas, len(samples), len(names)))
+    return _summary(_accumulate(truths, finds, pairs, own_areas, len(samples), len(names)))
 
 
 def need(package: str, why: str) -> None:
@@ -114,7 +112,6 @@ def _accumulate(
     truths: Truths,
     finds: Finds,
     pairs: Pairs,
-    areas: NDArray[np.float64],
     own_areas: NDArray[np.float64],
     pictures: int,
     classes: int,
@@ -131,7 +128,9 @@ def _accumulate(
     # An object that counts neither way is a "crowd" here, which any number of detections may match; that a crowd of
     # COCO's is compared by another overlap is settled in the overlaps themselves. Ids are from 1: 0 means none.
     objects, found = engine.Dataset(), engine.Dataset()
-    rows = zip(*(column.tolist() for column in (truths.pictures, truths.classes, areas, truths.ignored)), strict=True)
+    rows = zip(
+        *(column.tolist() for column in (truths.pictures, truths.classes, truths.areas, truths.ignored)), strict=True
+    )
     for number, (picture, kind, area, ignored) in enumerate(rows, start=1):
         objects.append_ref(picture, kind, {"id": number, "area": area, "iscrowd": ignored, "ignore": ignored})
     rows = zip(*(column.tolist() for column in (finds.pictures, finds.classes, own_areas, finds.scores)), strict=True)

@@ -35,6 +35,8 @@ class Truths(NamedTuple):
     """[T]"""
     crowd: NDArray[np.bool_]
     """[T]"""
+    areas: NDArray[np.float64]
+    """[T] pixels of each."""
 
     @property
     def ignored(self) -> NDArray[np.bool_]:
@@ -72,8 +74,8 @@ def truths(samples: Sequence[Sample], classes: int) -> Truths:
         ValueError: a class that has no name, or columns of different lengths.
     """
     counts = [len(sample) for sample in samples]
-    columns = [[getattr(sample, name) for sample in samples] for name in ("boxes", "classes", "difficult", "crowd")]
-    boxes, kinds, difficult, crowd = columns
+    names = ("boxes", "classes", "difficult", "crowd", "areas")
+    boxes, kinds, difficult, crowd, areas = ([getattr(sample, name) for sample in samples] for name in names)
     for sample in samples:
         _check(
             f"the labels of {sample.image}", len(sample), sample.classes, sample.difficult, sample.crowd, sample.areas
@@ -84,6 +86,7 @@ def truths(samples: Sequence[Sample], classes: int) -> Truths:
         _stack(kinds, np.int64),
         _stack(difficult, np.bool_),
         _stack(crowd, np.bool_),
+        decimal(_stack(areas, np.float32)),
     )
     _check_classes("the labels", found.classes, classes)
     return found
