@@ -20,8 +20,8 @@ from onelook.training.run import Run
 from onelook.training.settings import Settings
 
 SAVE_EVERY = 600.0  # seconds; besides the end of each epoch
+NO_STATISTICS = "more than 1 value per channel"  # in the words of torch's batch normalisation
 # In the words of torch for processors and for GPUs; "illegal memory access" is another matter.
-NO_STATISTICS = "more than 1 value per channel"  # words of torch's batch normalisation
 SHORT_OF_MEMORY = "allocate memory", "enough memory", "out of memory"
 
 
@@ -36,7 +36,7 @@ def fit(run: Run, job: Job, loader: Loader, journal: Journal, stop: Callable[[],
         stop: asked after every step; once it is true the run is saved and left.
 
     Raises:
-        TrainingError: the loss is not a number any more, or memory is not enough.
+        TrainingError: the loss is not a number any more, or memory or a batch is not enough.
         Error: a file cannot be written.
     """
     settings, processes, network = run.settings, run.processes, run.network
