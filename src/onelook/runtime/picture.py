@@ -150,7 +150,7 @@ def _decode(data: bytes, name: str, factor: int) -> Pixels:
             raise SourceError(f"{shown(name)}: the JPEG picture is made of more than {MAX_SCANS} scans")
     elif data.startswith(b"\x89PNG\r\n\x1a\n") and not _is_whole_png(data):
         raise SourceError(f"{shown(name)}: the PNG picture is cut short or damaged")
-    elif _COSTLY.match(data) and _costly_pixels(data) > MAX_COSTLY:
+    elif is_costly(data) and any(width * height > MAX_COSTLY for width, height in costly_sides(data)):
         raise SourceError(f"{shown(name)}: more pixels than the {MAX_COSTLY} that are decoded of JPEG 2000 and AVIF")
     try:
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), mode)
@@ -201,6 +201,17 @@ def to_rgb(pixels: NDArray[Any] | PILImage, name: str = "array") -> Pixels:
     elif pixels.dtype.itemsize == 2:
         pixels = (pixels >> 8).astype(np.uint8)
     return np.ascontiguousarray(pixels if pixels.shape[2] == 3 else np.repeat(pixels, 3, axis=2))
+
+
+def is_costly(data: bytes) -> bool:
+    """Whether it is a JPEG 2000 or AVIF file, or one of a kind with that."""
+    return _COSTLY.match(data) is not None
+
+
+def costly_sides(data: bytes) -> Iterator[tuple[int, int]]:
+    """The sides that a JPEG 2000 or AVIF file says the picture or its parts have, in whatever order its parts are."""
+    for sides in _COSTLY_SIDES.finditer(data):
+        yield int.from_bytes(sides[1], "big"), int.from_bytes(sides[2], "big")
 
 
 def is_pil(source: object) -> TypeGuard[PILImage]:
@@ -379,12 +390,6 @@ def _is_whole_png(data: bytes) -> bool:
         if kind == b"IEND":
             return position <= len(data)
     return False
-
-
-def _costly_pixels(data: bytes) -> int:
-    """The most pixels that a JPEG 2000 or AVIF file says it has, in whatever order its parts are."""
-    sides = _COSTLY_SIDES.findall(data)
-    return max((int.from_bytes(one, "big") * int.from_bytes(other, "big") for one, other in sides), default=0)
 
 
 def _opencv_reason(error: cv2.error, data: bytes) -> str:

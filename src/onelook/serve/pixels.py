@@ -4,16 +4,15 @@ import io
 import itertools
 import re
 import struct
+from collections.abc import Iterator
 
 from onelook.runtime.header import jpeg_header
+from onelook.runtime.picture import costly_sides, is_costly
 
 MOST = 1000  # places where one file may say its sides; a picture of tiles has a few
 
 # Where a JPEG without a plain header has its frame (ITU-T T.81, B.2.2): marker, length, precision, height, width.
-_FRAME = re.compile(rb"\xff[\xc0-\xc3\xc5-\xc7\xc9-\xcb\xcd-\xcf]...(..)(..)", re.DOTALL)
-# JPEG 2000's codestream (ISO/IEC 15444-1, A.5.1), and AVIF's property `ispe` (ISO/IEC 23008-12, 6.5.3).
-_CODESTREAM = re.compile(rb"\xff\x4f\xff\x51....(.{4})(.{4})", re.DOTALL)
-_EXTENT = re.compile(rb"ispe....(.{4})(.{4})", re.DOTALL)
+_FRAME = re.compile(rb"\xff[\xc0-\xc3\xc5-\xc7\xc9-\xcb\xcd-\xcf]...(.{4})", re.DOTALL)
 # Of PNM, OpenCV passes over any one byte behind a number.
 _PNM = re.compile(
     rb"P[1-6Ff](?:\s|#[^\n\r]*[\n\r])+(\d+)(?!\d)(?s:.)(?:\s|#[^\n\r]*[\n\r])*(\d+)"
@@ -37,7 +36,7 @@ def claimed(data: bytes) -> int:
 def _sides(data: bytes) -> tuple[int, int]:
     if data.startswith(b"\xff\xd8"):
         header = jpeg_header(io.BytesIO(data))
-        return header[:2] if header else _largest(_FRAME, data)
+        return header[:2] if header else _largest(_unpack(">HH", frame[1], 0) for frame in _FRAME.finditer(data))
     if data.startswith(b"\x89PNG"):
         return _unpack(">II", data, 16)
     if data.startswith(b"GIF8"):
@@ -48,10 +47,8 @@ def _sides(data: bytes) -> tuple[int, int]:
         return _webp(data)
     if data.startswith((b"II", b"MM")):
         return _tiff(data)
-    if data[4:8] == b"ftyp":
-        return _largest(_EXTENT, data)
-    if data[4:8] == b"jP  " or data.startswith(b"\xff\x4f\xff\x51"):
-        return _largest(_CODESTREAM, data)
+    if is_costly(data):
+        return _largest(costly_sides(data))
     if found := _PNM.match(data[:4096]):
         width, height = filter(None, found.groups())
         return int(width[:20]), int(height[:20])
@@ -63,13 +60,12 @@ def _unpack(form: str, data: bytes, start: int) -> tuple[int, int]:
     return one, other
 
 
-def _largest(sides: re.Pattern[bytes], data: bytes) -> tuple[int, int]:
-    """Of several pairs of sides, big-endian, that with the most pixels; of more than `MOST` an absurd one."""
-    pairs = [match.groups() for match in itertools.islice(sides.finditer(data), MOST + 1)]
+def _largest(sides: Iterator[tuple[int, int]]) -> tuple[int, int]:
+    """Of several pairs of sides that with the most pixels; of more than `MOST` an absurd one."""
+    pairs = list(itertools.islice(sides, MOST + 1))
     if len(pairs) > MOST:
         return 2**32, 2**32
-    found = [(int.from_bytes(one, "big"), int.from_bytes(other, "big")) for one, other in pairs]
-    return max(found, key=lambda pair: pair[0] * pair[1], default=(0, 0))
+    return max(pairs, key=lambda pair: pair[0] * pair[1], default=(0, 0))
 
 
 def _webp(data: bytes) -> tuple[int, int]:
